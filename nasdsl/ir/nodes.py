@@ -1,0 +1,239 @@
+"""The node kinds of the IR.
+
+Takes plain data, returns frozen nodes. Three sorts of value: activations
+(`TensorType`), weights (`WeightType`) and architecture vectors (`ArchType`).
+Invariant: operands are node ids of the same graph; a node says everything about
+itself, and where it came from (`loc`) never takes part in equality.
+
+Candidates are ordinary chains of `Op` nodes in their cell's graph. A rewrite
+may change the operands of a `Mix`, never a `Var`: the shape of the variables,
+their optimiser and their derivation belong to the method.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Union
+
+import attrs
+
+from nasdsl.ops import Value
+from nasdsl.types import Dim, TensorType
+
+
+@attrs.frozen
+class Loc:
+    """A place in the source: file, line and column, counted from one."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.line}:{self.column}"
+
+
+@attrs.frozen
+class WeightType:
+    """A learnable tensor (`weight`) or running statistics (`state`)."""
+
+    shape: tuple[Dim, ...]
+    state: bool = False
+
+    def __str__(self) -> str:
+        return f"{'state' if self.state else 'weight'}[{', '.join(map(str, self.shape))}]"
+
+
+@attrs.frozen
+class ArchType:
+    """A vector of architecture variables or of weights made from them."""
+
+    length: int
+
+    def __str__(self) -> str:
+        return f"arch[{self.length}]"
+
+
+Type = Union[TensorType, WeightType, ArchType]
+
+
+@attrs.frozen(kw_only=True)
+class Node:
+    """What every node has.
+
+    Attributes:
+        id: unique in its graph.
+        operands: ids of the values it reads, in order.
+        type: of the value it makes.
+        label: the readable path of the place it was written in, such as
+            `n[2].a.sep_conv_3x3`; it names modules and checkpoints.
+        loc: the `.nas` place.
+    """
+
+    kind: ClassVar[str] = ""
+    id: str
+    operands: tuple[str, ...] = ()
+    type: Type
+    label: str = ""
+    loc: Loc | None = attrs.field(default=None, eq=False)
+
+
+@attrs.frozen(kw_only=True)
+class Input(Node):
+    """An input of the graph."""
+
+    kind: ClassVar[str] = "input"
+
+
+@attrs.frozen(kw_only=True)
+class Weight(Node):
+    """A learnable tensor. Two readers of one `Weight` are tied."""
+
+    kind: ClassVar[str] = "weight"
+    name: str
+    init: str = "default"
+
+
+@attrs.frozen(kw_only=True)
+class State(Node):
+    """Running statistics of a normalisation."""
+
+    kind: ClassVar[str] = "state"
+    name: str
+
+
+@attrs.frozen(kw_only=True)
+class Op(Node):
+    """A primitive. Operands: one activation, then its weights, then its state."""
+
+    kind: ClassVar[str] = "op"
+    op: str
+    values: tuple[tuple[str, Value], ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Merge(Node):
+    """`sum` or `concat` of activations.
+
+    `decision` and `names` remember the choice of inputs that a method resolved by
+    taking all of them (DARTS), so that an architecture can still be cut out of it.
+    """
+
+    kind: ClassVar[str] = "merge"
+    merge: str
+    decision: str | None = None
+    names: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Call(Node):
+    """A use of another graph.
+
+    `owner` is the path of the decisions it uses; `independent` owners are relative
+    to the owner of the caller.
+    """
+
+    kind: ClassVar[str] = "call"
+    graph: str
+    sizes: tuple[tuple[str, Dim], ...] = ()
+    owner: str = ""
+    independent: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Select(Node):
+    """The choice of one operand. SPACE only."""
+
+    kind: ClassVar[str] = "select"
+    decision: str
+    options: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Gather(Node):
+    """The merge of `low..high` of the operands. SPACE only."""
+
+    kind: ClassVar[str] = "gather"
+    merge: str
+    decision: str
+    names: tuple[str, ...]
+    low: int
+    high: int
+
+
+@attrs.frozen(kw_only=True)
+class Var(Node):
+    """The architecture variables of a decision: one number an entry of `entries`. RELAXED only."""
+
+    kind: ClassVar[str] = "var"
+    decision: str
+    role: str
+    entries: tuple[str, ...]
+    init: str = "zeros"
+
+
+@attrs.frozen(kw_only=True)
+class Dist(Node):
+    """A distribution over the entries of a `Var`. `temperature` names a run-time setting. RELAXED only."""
+
+    kind: ClassVar[str] = "dist"
+    form: str = "softmax"
+    temperature: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Marginal(Node):
+    """The weight of each source: the sum over the subsets that hold it. RELAXED only.
+
+    `rows` is the 0/1 incidence, one string a subset, one digit a source.
+    """
+
+    kind: ClassVar[str] = "marginal"
+    rows: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Arith(Node):
+    """Arithmetic on architecture vectors. RELAXED only.
+
+    `scale` multiplies a vector (operand 0) by one entry (`index`) of another (operand 1).
+    """
+
+    kind: ClassVar[str] = "arith"
+    form: str
+    index: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Mix(Node):
+    """A weighted sum of activations. RELAXED only.
+
+    Operands: architecture vectors, then activations. `terms[i]` says which entry of
+    which vector weighs activation `i`, and which decision and option that is. An
+    option that computes nothing (`none`) has no term.
+    """
+
+    kind: ClassVar[str] = "mix"
+    vectors: int
+    terms: tuple[MixTerm, ...]
+
+
+@attrs.frozen
+class MixTerm:
+    """One term of a `Mix`.
+
+    `choices` are the (decision, option) pairs that must all hold for the term to be
+    in the network: one for a plain mix, two when an operation's weight and its
+    edge's weight have been multiplied.
+    """
+
+    vector: int
+    entry: int
+    choices: tuple[tuple[str, str], ...]
+
+
+AnyNode = Union[Input, Weight, State, Op, Merge, Call, Select, Gather, Var, Dist, Marginal, Arith, Mix]
+
+KINDS: dict[str, type[Node]] = {
+    k.kind: k
+    for k in (Input, Weight, State, Op, Merge, Call, Select, Gather, Var, Dist, Marginal, Arith, Mix)
+}

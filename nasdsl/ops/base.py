@@ -1,0 +1,175 @@
+"""What an operation is to the compiler: facts, kept in one place each.
+
+Takes the types of the operands and the values of the parameters; returns the
+result's type, the weights, the cost and the PyTorch text. Invariant: no module
+under `ops/` imports torch, and a fact about an operation is written nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, Union
+
+import attrs
+
+from nasdsl.types import Dim, TensorType
+
+Value = Union[int, float, bool, str, Dim]
+Values = Mapping[str, Value]
+Sizes = Callable[[Dim], int]
+"""Turns a symbolic size into its integer at the use being checked."""
+
+REQUIRED = "required"
+CHANNELS_IN = "cin"
+
+
+class Misfit(Exception):
+    """An operation does not accept its input or a parameter. Carries the words for the user."""
+
+    def __init__(self, message: str, help: str | None = None, code: str = "NAS205") -> None:
+        super().__init__(message)
+        self.message = message
+        self.help = help
+        self.code = code
+
+
+@attrs.frozen
+class Parameter:
+    """A parameter of a primitive: `size` may stay symbolic, the other kinds are settled when checked."""
+
+    name: str
+    kind: Literal["size", "integer", "number", "pad", "flag"]
+    default: Value | None = None
+    minimum: int = 1
+    required: bool = False
+
+
+@attrs.frozen
+class WeightSpec:
+    """A learnable tensor of an operation: its role in the PyTorch module, shape and initialisation."""
+
+    role: str
+    shape: tuple[Dim, ...]
+    init: str = "default"
+
+
+Infer = Callable[[TensorType, Values, Sizes], TensorType]
+Weights = Callable[[TensorType, Values], tuple[WeightSpec, ...]]
+Count = Callable[[TensorType, TensorType, Values], Dim]
+Text = Callable[[TensorType, TensorType, Values], str]
+
+
+def _no_weights(source: TensorType, values: Values) -> tuple[WeightSpec, ...]:
+    return ()
+
+
+def _nothing(source: TensorType, result: TensorType, values: Values) -> Dim:
+    return Dim.of(0)
+
+
+@attrs.frozen
+class Primitive:
+    """One operation of the language with one activation operand.
+
+    Attributes:
+        name: as written in `.nas`.
+        summary: one line for the reference.
+        parameters: in positional order.
+        infer: the result's type, or `Misfit`.
+        weights: learnable tensors, in operand order.
+        state: whether it keeps running statistics.
+        macs: multiply-accumulates for one example.
+        module: text of a `torch.nn` constructor, or None where there is none.
+        function: text of an expression over `{x}`, used where a module would only be noise.
+        identity: returns its operand.
+        zero: returns zeros whatever its operand.
+        pooling: a parameter-free local reduction (what DARTS puts a batch norm behind).
+        linear: linear in its operand.
+        internal: made by passes; not part of the language.
+    """
+
+    name: str
+    summary: str
+    parameters: tuple[Parameter, ...]
+    infer: Infer
+    module: Text | None = None
+    function: Text | None = None
+    weights: Weights = _no_weights
+    state: Weights = _no_weights
+    macs: Count = _nothing
+    identity: bool = False
+    zero: bool = False
+    pooling: bool = False
+    linear: bool = False
+    internal: bool = False
+
+    def parameter(self, name: str) -> Parameter | None:
+        return next((p for p in self.parameters if p.name == name), None)
+
+
+def integer(values: Values, name: str) -> int:
+    """A parameter that has been settled to an integer."""
+    value = values[name]
+    if isinstance(value, Dim):
+        settled = value.constant
+        if settled is None:
+            raise TypeError(f"parameter {name} is still symbolic: {value}")
+        return settled
+    return int(value)
+
+
+def size(values: Values, name: str) -> Dim:
+    """A parameter that may be symbolic."""
+    value = values[name]
+    if isinstance(value, (Dim, int)):
+        return Dim.of(value)
+    raise TypeError(f"parameter {name} is not a size: {value!r}")
+
+
+def need(layout: str, source: TensorType, name: str) -> None:
+    """Raises Misfit unless the operand has the layout."""
+    if source.layout != layout:
+        article = "an" if layout[0] in "aeiou" else "a"
+        other = "an" if source.layout[0] in "aeiou" else "a"
+        cure = None
+        if layout == "vector" and source.layout == "image":
+            cure = "put `global_pool` before it"
+        raise Misfit(f"`{name}` needs {article} {layout}, this is {other} {source.layout}", cure)
+
+
+def same_pad(kernel: int, dilation: int) -> int:
+    """The padding that keeps the resolution at stride 1. Raises Misfit for an even kernel."""
+    if kernel % 2 == 0:
+        raise Misfit(
+            f"`pad=same` is not defined for an even kernel ({kernel})",
+            "give the padding, for example `pad=0`",
+            code="NAS209",
+        )
+    return dilation * (kernel - 1) // 2
+
+
+def window(
+    source: TensorType, values: Values, sizes: Sizes, name: str, channels: Dim, dilation: int = 1
+) -> TensorType:
+    """The type after a sliding window. Raises Misfit when the window is larger than the padded input."""
+    kernel, stride = integer(values, "k"), integer(values, "stride")
+    pad = pad_of(values)
+    reach = dilation * (kernel - 1) + 1
+    dims = []
+    for dim, axis in zip(source.dims[1:], ("high", "wide"), strict=True):
+        extent = sizes(dim)
+        if extent + 2 * pad < reach:
+            raise Misfit(
+                f"the window of `{name}` is {reach} {axis}, its input {extent}"
+                + (f" (padded {extent + 2 * pad})" if pad else ""),
+                "use a larger input resolution, a smaller kernel or more padding",
+            )
+        dims.append((dim + (2 * pad - reach)) // stride + 1)
+    return TensorType("image", (channels, *dims))
+
+
+def pad_of(values: Values) -> int:
+    """The padding in pixels, `same` resolved. Raises Misfit for `same` with an even kernel."""
+    if values["pad"] == "same":
+        return same_pad(integer(values, "k"), integer(values, "dilation") if "dilation" in values else 1)
+    return integer(values, "pad")

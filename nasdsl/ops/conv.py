@@ -1,0 +1,122 @@
+"""Convolutions: dense (`conv`) and depthwise (`dwconv`)."""
+
+from __future__ import annotations
+
+from nasdsl.ops.base import (
+    Misfit,
+    Parameter,
+    Primitive,
+    Sizes,
+    Values,
+    WeightSpec,
+    integer,
+    need,
+    pad_of,
+    size,
+    window,
+)
+from nasdsl.types import Dim, TensorType
+
+_COMMON = (
+    Parameter("stride", "integer", 1),
+    Parameter("pad", "pad", "same", minimum=0),
+    Parameter("dilation", "integer", 1),
+)
+
+
+def _infer_conv(source: TensorType, values: Values, sizes: Sizes) -> TensorType:
+    need("image", source, "conv")
+    out, groups = size(values, "out"), integer(values, "groups")
+    for channels, what in ((sizes(source.channels), "input"), (sizes(out), "output")):
+        if channels % groups:
+            raise Misfit(f"`groups={groups}` does not divide the {channels} {what} channels")
+    return window(source, values, sizes, "conv", out, integer(values, "dilation"))
+
+
+def _conv_weights(source: TensorType, values: Values) -> tuple[WeightSpec, ...]:
+    kernel, out = Dim.of(integer(values, "k")), size(values, "out")
+    shape = (out, source.channels // integer(values, "groups"), kernel, kernel)
+    weight = WeightSpec("weight", shape)
+    return (weight, WeightSpec("bias", (out,))) if values["bias"] else (weight,)
+
+
+def _conv_macs(source: TensorType, result: TensorType, values: Values) -> Dim:
+    kernel = integer(values, "k")
+    return result.elements() * (source.channels // integer(values, "groups")) * (kernel * kernel)
+
+
+def _geometry(values: Values) -> str:
+    text = ""
+    if (stride := integer(values, "stride")) != 1:
+        text += f", stride={stride}"
+    if pad := pad_of(values):
+        text += f", padding={pad}"
+    if (dilation := integer(values, "dilation")) != 1:
+        text += f", dilation={dilation}"
+    return text
+
+
+def _bias(values: Values) -> str:
+    return "" if values["bias"] else ", bias=False"
+
+
+def _conv_module(source: TensorType, result: TensorType, values: Values) -> str:
+    groups = integer(values, "groups")
+    tail = (f", groups={groups}" if groups != 1 else "") + _bias(values)
+    return f"nn.Conv2d({source.channels}, {result.channels}, {integer(values, 'k')}{_geometry(values)}{tail})"
+
+
+CONV = Primitive(
+    name="conv",
+    summary="convolution without bias",
+    parameters=(
+        Parameter("k", "integer", required=True),
+        Parameter("out", "size", "cin"),
+        *_COMMON,
+        Parameter("groups", "integer", 1),
+        Parameter("bias", "flag", False),
+    ),
+    infer=_infer_conv,
+    weights=_conv_weights,
+    macs=_conv_macs,
+    module=_conv_module,
+    linear=True,
+)
+
+
+def _infer_dwconv(source: TensorType, values: Values, sizes: Sizes) -> TensorType:
+    need("image", source, "dwconv")
+    return window(source, values, sizes, "dwconv", source.channels, integer(values, "dilation"))
+
+
+def _dwconv_weights(source: TensorType, values: Values) -> tuple[WeightSpec, ...]:
+    kernel = Dim.of(integer(values, "k"))
+    weight = WeightSpec("weight", (source.channels, Dim.of(1), kernel, kernel))
+    return (weight, WeightSpec("bias", (source.channels,))) if values["bias"] else (weight,)
+
+
+def _dwconv_macs(source: TensorType, result: TensorType, values: Values) -> Dim:
+    kernel = integer(values, "k")
+    return result.elements() * (kernel * kernel)
+
+
+def _dwconv_module(source: TensorType, result: TensorType, values: Values) -> str:
+    channels = source.channels
+    tail = f", groups={channels}" + _bias(values)
+    return f"nn.Conv2d({channels}, {channels}, {integer(values, 'k')}{_geometry(values)}{tail})"
+
+
+DWCONV = Primitive(
+    name="dwconv",
+    summary="depthwise convolution: one filter a channel, without bias",
+    parameters=(
+        Parameter("k", "integer", required=True),
+        *_COMMON,
+        Parameter("bias", "flag", False),
+    ),
+    infer=_infer_dwconv,
+    weights=_dwconv_weights,
+    macs=_dwconv_macs,
+    module=_dwconv_module,
+    linear=True,
+)

@@ -1,0 +1,37 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+from nasdsl.ops.base import Parameter, Primitive, Sizes, Values, WeightSpec, need, size
+from nasdsl.types import Dim, TensorType
+
+
+def _infer(source: TensorType, values: Values, sizes: Sizes) -> TensorType:
+    need("vector", source, "linear")
+    return TensorType("vector", (size(values, "out"),))
+
+
+def _weights(source: TensorType, values: Values) -> tuple[WeightSpec, ...]:
+    out = size(values, "out")
+    weight = WeightSpec("weight", (out, source.channels))
+    return (weight, WeightSpec("bias", (out,))) if values["bias"] else (weight,)
+
+
+def _macs(source: TensorType, result: TensorType, values: Values) -> Dim:
+    return source.channels * result.channels
+
+
+def _module(source: TensorType, result: TensorType, values: Values) -> str:
+    return f"nn.Linear({source.channels}, {result.channels}{'' if values['bias'] else ', bias=False'})"
+
+
+LINEAR = Primitive(
+    name="linear",
+    summary="fully connected layer with bias",
+    parameters=(Parameter("out", "size", required=True), Parameter("bias", "flag", True)),
+    infer=_infer,
+    weights=_weights,
+    macs=_macs,
+    module=_module,
+    linear=True,
+)

@@ -1,0 +1,260 @@
+"""Sizes that stay readable: symbolic dimensions, tensor types, costs.
+
+Takes integers and names, returns canonical integer polynomials. Invariant: two
+`Dim`s that are equal as polynomials are equal as objects, whatever the order of
+the operations that made them; `evaluate` agrees with Python's integers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Union
+
+import attrs
+
+Atom = Union[str, "Quotient"]
+
+
+@attrs.frozen(order=False)
+class Quotient:
+    """`numerator // denominator` or `numerator % denominator`, kept whole inside a polynomial."""
+
+    operator: str
+    numerator: Dim
+    denominator: Dim
+
+    def __str__(self) -> str:
+        return f"{self.numerator.operand_text()} {self.operator} {self.denominator.operand_text()}"
+
+
+Monomial = tuple[Atom, ...]
+
+
+def _key(atom: Atom) -> str:
+    return str(atom)
+
+
+@attrs.frozen(order=False, repr=False)
+class Dim:
+    """An integer polynomial over named sizes, such as `4*C` or `H // 2 + 1`."""
+
+    terms: tuple[tuple[Monomial, int], ...]
+
+    @staticmethod
+    def of(value: int | str | Dim) -> Dim:
+        if isinstance(value, Dim):
+            return value
+        if isinstance(value, str):
+            return Dim((((value,), 1),))
+        return Dim((((), value),)) if value else Dim(())
+
+    @staticmethod
+    def _collect(pairs: list[tuple[Monomial, int]]) -> Dim:
+        totals: dict[Monomial, int] = {}
+        for monomial, factor in pairs:
+            totals[monomial] = totals.get(monomial, 0) + factor
+        kept = [(m, f) for m, f in totals.items() if f]
+        return Dim(tuple(sorted(kept, key=lambda t: (-len(t[0]), [_key(a) for a in t[0]]))))
+
+    @property
+    def constant(self) -> int | None:
+        """The integer this is, or None when it depends on a name."""
+        if not self.terms:
+            return 0
+        if len(self.terms) == 1 and self.terms[0][0] == ():
+            return self.terms[0][1]
+        return None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name this depends on."""
+        found: set[str] = set()
+        for monomial, _ in self.terms:
+            for atom in monomial:
+                if isinstance(atom, str):
+                    found.add(atom)
+                else:
+                    found |= atom.numerator.names | atom.denominator.names
+        return frozenset(found)
+
+    def __add__(self, other: Dim | int) -> Dim:
+        return Dim._collect([*self.terms, *Dim.of(other).terms])
+
+    def __neg__(self) -> Dim:
+        return Dim(tuple((m, -f) for m, f in self.terms))
+
+    def __sub__(self, other: Dim | int) -> Dim:
+        return self + (-Dim.of(other))
+
+    def __mul__(self, other: Dim | int) -> Dim:
+        products = [
+            (tuple(sorted(a + b, key=_key)), f * g) for a, f in self.terms for b, g in Dim.of(other).terms
+        ]
+        return Dim._collect(products)
+
+    def __floordiv__(self, other: Dim | int) -> Dim:
+        return self._quotient("//", Dim.of(other))
+
+    def __mod__(self, other: Dim | int) -> Dim:
+        return self._quotient("%", Dim.of(other))
+
+    def _quotient(self, operator: str, other: Dim) -> Dim:
+        divisor = other.constant
+        if divisor == 0:
+            raise ZeroDivisionError("division of a size by zero")
+        number = self.constant
+        if divisor is not None and number is not None:
+            return Dim.of(number // divisor if operator == "//" else number % divisor)
+        if divisor is not None and divisor > 0 and all(f % divisor == 0 for _, f in self.terms):
+            exact = Dim(tuple((m, f // divisor) for m, f in self.terms))
+            return exact if operator == "//" else Dim.of(0)
+        return Dim((((Quotient(operator, self, other),), 1),))
+
+    def evaluate(self, names: Mapping[str, int]) -> int:
+        """The integer for given sizes. Raises KeyError for a name that `names` lacks."""
+        total = 0
+        for monomial, factor in self.terms:
+            product = factor
+            for atom in monomial:
+                if isinstance(atom, str):
+                    product *= names[atom]
+                else:
+                    top, bottom = atom.numerator.evaluate(names), atom.denominator.evaluate(names)
+                    product *= top // bottom if atom.operator == "//" else top % bottom
+            total += product
+        return total
+
+    def substitute(self, names: Mapping[str, Dim]) -> Dim:
+        """This polynomial with names replaced by polynomials."""
+        total = Dim.of(0)
+        for monomial, factor in self.terms:
+            product = Dim.of(factor)
+            for atom in monomial:
+                if isinstance(atom, str):
+                    product = product * names.get(atom, Dim.of(atom))
+                else:
+                    top, bottom = atom.numerator.substitute(names), atom.denominator.substitute(names)
+                    product = product * (top // bottom if atom.operator == "//" else top % bottom)
+            total = total + product
+        return total
+
+    def operand_text(self) -> str:
+        """The text as an operand of another operator: in parentheses when it needs them."""
+        text = str(self)
+        return text if re.fullmatch(r"\w+", text) else f"({text})"
+
+    def __str__(self) -> str:
+        if not self.terms:
+            return "0"
+        text = ""
+        for monomial, factor in self.terms:
+            alone = len(monomial) == 1 and factor == 1
+            names = [str(a) if isinstance(a, str) or alone else f"({a})" for a in monomial]
+            size = abs(factor)
+            body = "*".join(([str(size)] if size != 1 or not names else []) + names)
+            if not text:
+                text = f"-{body}" if factor < 0 else body
+            else:
+                text += f" - {body}" if factor < 0 else f" + {body}"
+        return text
+
+    def __repr__(self) -> str:
+        return f"Dim({self})"
+
+
+def parse_dim(text: str) -> Dim:
+    """Reads what `str(Dim)` writes. Raises ValueError for anything else."""
+    tokens = re.findall(r"\d+|[A-Za-z_]\w*|//|[-+*%()]|\S", text)
+    position = 0
+
+    def peek() -> str:
+        return tokens[position] if position < len(tokens) else ""
+
+    def take() -> str:
+        nonlocal position
+        position += 1
+        return tokens[position - 1] if position <= len(tokens) else ""
+
+    def atom() -> Dim:
+        token = take()
+        if token == "(":
+            inner = total()
+            if take() != ")":
+                raise ValueError(f"unbalanced size {text!r}")
+            return inner
+        if token == "-":
+            return -atom()
+        if token.isdigit():
+            return Dim.of(int(token))
+        if re.fullmatch(r"[A-Za-z_]\w*", token):
+            return Dim.of(token)
+        raise ValueError(f"not a size: {text!r}")
+
+    def product() -> Dim:
+        left = atom()
+        while peek() in ("*", "//", "%"):
+            operator, right = take(), atom()
+            left = left * right if operator == "*" else left // right if operator == "//" else left % right
+        return left
+
+    def total() -> Dim:
+        left = product()
+        while peek() in ("+", "-"):
+            left = left + product() if take() == "+" else left - product()
+        return left
+
+    result = total()
+    if position != len(tokens):
+        raise ValueError(f"not a size: {text!r}")
+    return result
+
+
+@attrs.frozen
+class TensorType:
+    """What one example looks like, without the batch axis.
+
+    `image` is (channels, height, width); `vector` is (features,).
+    """
+
+    layout: str
+    dims: tuple[Dim, ...]
+
+    @property
+    def channels(self) -> Dim:
+        return self.dims[0]
+
+    def evaluate(self, names: Mapping[str, int]) -> tuple[int, ...]:
+        return tuple(d.evaluate(names) for d in self.dims)
+
+    def substitute(self, names: Mapping[str, Dim]) -> TensorType:
+        return attrs.evolve(self, dims=tuple(d.substitute(names) for d in self.dims))
+
+    def elements(self) -> Dim:
+        """Numbers in one example."""
+        product = Dim.of(1)
+        for dim in self.dims:
+            product = product * dim
+        return product
+
+    def __str__(self) -> str:
+        return f"{self.layout}[{', '.join(str(d) for d in self.dims)}]"
+
+
+@attrs.frozen
+class Cost:
+    """What one execution of something costs, for one example.
+
+    `params` counts learnable numbers; `macs` multiply-accumulates of convolutions
+    and linear layers (biases, batch norm, pooling and sums are not counted);
+    `activations` the numbers written to memory.
+    """
+
+    params: Dim = Dim(())
+    macs: Dim = Dim(())
+    activations: Dim = Dim(())
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.params + other.params, self.macs + other.macs, self.activations + other.activations
+        )
