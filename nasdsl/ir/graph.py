@@ -38,6 +38,7 @@ class Graph:
         nodes: in topological order, inputs first.
         result: id of the value it returns.
         cell: the definition it came from (empty for the network).
+        auxiliary: id of a second result that exists only in training, or "".
     """
 
     name: str
@@ -45,6 +46,7 @@ class Graph:
     nodes: tuple[AnyNode, ...]
     result: str
     cell: str = ""
+    auxiliary: str = ""
 
     @cached_property
     def by_id(self) -> Mapping[str, AnyNode]:

@@ -1,0 +1,42 @@
+"""Views of a graph for questions that graph theory answers.
+
+Takes a graph, returns `networkx` views and sets of node ids. Invariant: nothing
+here changes a graph.
+"""
+
+from __future__ import annotations
+
+import networkx as nx
+
+from nasdsl.ir.graph import Graph
+
+
+def digraph(graph: Graph) -> nx.DiGraph[str]:
+    """The graph as a `networkx.DiGraph` from operands to readers."""
+    view: nx.DiGraph[str] = nx.DiGraph()
+    for node in graph.nodes:
+        view.add_node(node.id, node=node)
+        for operand in node.operands:
+            view.add_edge(operand, node.id)
+    return view
+
+
+def live(graph: Graph) -> frozenset[str]:
+    """Ids of the nodes that the result depends on, inputs included."""
+    view = digraph(graph)
+    inputs = {n.id for n in graph.inputs}
+    results = {graph.result, *filter(None, (graph.auxiliary,))}
+    return frozenset(set().union(*(nx.ancestors(view, r) for r in results)) | results | inputs)
+
+
+def prune(graph: Graph) -> Graph:
+    """The graph without what its result does not depend on."""
+    kept = live(graph)
+    return graph if len(kept) == len(graph.nodes) else graph.with_nodes(n for n in graph.nodes if n.id in kept)
+
+
+def sort(graph: Graph) -> Graph:
+    """The same graph with operands before readers, otherwise in the order it had."""
+    order = {n.id: i for i, n in enumerate(graph.nodes)}
+    ids = nx.lexicographical_topological_sort(digraph(graph), key=lambda i: order[i])
+    return graph.with_nodes(graph.by_id[i] for i in ids)

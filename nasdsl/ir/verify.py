@@ -1,0 +1,203 @@
+"""One verifier a stage, run after every pass.
+
+Takes a module, returns nothing. Invariant: a module that passes can be lowered;
+what fails is a bug in a pass (or in hand-written IR text) and says which node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import networkx as nx
+
+from nasdsl.errors import VerifyError
+from nasdsl.ir.analysis import digraph
+from nasdsl.ir.graph import Graph, Module, Stage
+from nasdsl.ir.nodes import (
+    AnyNode,
+    Arith,
+    ArchType,
+    Call,
+    Dist,
+    Gather,
+    Input,
+    Marginal,
+    Merge,
+    Mix,
+    Op,
+    Select,
+    State,
+    Var,
+    Weight,
+    WeightType,
+)
+from nasdsl.ops import PRIMITIVES
+from nasdsl.types import TensorType
+
+_COMMON = (Input, Op, Merge, Call, Weight, State)
+ALLOWED: dict[Stage, tuple[type, ...]] = {
+    Stage.SPACE: (*_COMMON, Select, Gather),
+    Stage.RELAXED: (*_COMMON, Var, Dist, Marginal, Arith, Mix),
+    Stage.CONCRETE: _COMMON,
+}
+
+
+def verify(module: Module, after: str = "") -> None:
+    """Checks every graph of a module against its stage.
+
+    Args:
+        after: the pass that made the module, for the message.
+
+    Raises:
+        VerifyError: naming pass, graph, node and rule.
+    """
+    for graph in module.graphs:
+        _Verifier(module, graph, after).run()
+    calls: nx.DiGraph[str] = nx.DiGraph()
+    for graph in module.graphs:
+        calls.add_node(graph.name)
+        calls.add_edges_from((graph.name, n.graph) for n in graph.nodes if isinstance(n, Call))
+    if not nx.is_directed_acyclic_graph(calls):
+        raise VerifyError(f"after {after or 'nothing'}: the graphs call each other in a circle")
+
+
+class _Verifier:
+    def __init__(self, module: Module, graph: Graph, after: str) -> None:
+        self.module = module
+        self.graph = graph
+        self.after = after
+
+    def fail(self, rule: str, node: AnyNode | None = None) -> VerifyError:
+        where = f" node %{node.id} ({node.kind})" if node is not None else ""
+        place = f" from {node.loc.file}:{node.loc}" if node is not None and node.loc is not None else ""
+        return VerifyError(f"after {self.after or 'nothing'}: graph {self.graph.name}{where}{place}: {rule}")
+
+    def run(self) -> None:
+        seen: set[str] = set()
+        allowed = ALLOWED[self.module.stage]
+        for node in self.graph.nodes:
+            if node.id in seen:
+                raise self.fail("its id is used twice", node)
+            if not isinstance(node, allowed):
+                raise self.fail(f"this kind does not belong to stage {self.module.stage.value}", node)
+            for operand in node.operands:
+                if operand not in seen:
+                    raise self.fail(f"operand %{operand} does not stand before it", node)
+            self._rules(node)
+            seen.add(node.id)
+        if self.graph.result not in seen:
+            raise self.fail(f"the result %{self.graph.result} does not exist")
+        if not nx.is_directed_acyclic_graph(digraph(self.graph)):
+            raise self.fail("the graph has a circle")
+
+    def _rules(self, node: AnyNode) -> None:
+        rule = _RULES.get(type(node))
+        if rule is not None:
+            broken = rule(self, node)
+            if broken:
+                raise self.fail(broken, node)
+
+    def types(self, node: AnyNode) -> list[object]:
+        return [self.graph.by_id[o].type for o in node.operands]
+
+    def acts(self, node: AnyNode) -> list[TensorType]:
+        return [t for t in self.types(node) if isinstance(t, TensorType)]
+
+    def _op(self, node: Op) -> str:
+        primitive = PRIMITIVES.get(node.op)
+        if primitive is None:
+            return f"there is no operation {node.op!r}"
+        types = self.types(node)
+        if not types or not isinstance(types[0], TensorType):
+            return "its first operand is not an activation"
+        values = dict(node.values)
+        specs = [WeightType(s.shape) for s in primitive.weights(types[0], values)]
+        specs += [WeightType(s.shape, state=True) for s in primitive.state(types[0], values)]
+        if types[1:] != specs:
+            return f"its weights are {', '.join(map(str, types[1:])) or 'none'}, not {', '.join(map(str, specs)) or 'none'}"
+        return ""
+
+    def _merge(self, node: Merge) -> str:
+        acts = self.acts(node)
+        if len(acts) != len(node.operands) or not acts:
+            return "it merges activations, one at least"
+        if node.names and len(node.names) != len(acts):
+            return "it names another number of operands"
+        if len({t.layout for t in acts}) != 1:
+            return "its operands have different layouts"
+        return "" if node.merge in ("sum", "concat") else f"there is no merge {node.merge!r}"
+
+    def _call(self, node: Call) -> str:
+        target = self.module.by_name.get(node.graph)
+        if target is None:
+            return f"there is no graph {node.graph!r}"
+        if len(target.inputs) != len(node.operands):
+            return f"{node.graph} reads {len(target.inputs)} values"
+        if tuple(n for n, _ in node.sizes) != target.sizes:
+            return f"{node.graph} has the sizes {target.sizes}"
+        sizes = dict(node.sizes)
+        for given, wanted in zip(self.acts(node), target.inputs, strict=True):
+            if isinstance(wanted.type, TensorType) and wanted.type.substitute(sizes) != given:
+                missing = [d for d in wanted.type.dims if not d.names <= set(sizes)]
+                if not missing:
+                    return f"input {wanted.id} of {node.graph} is {wanted.type.substitute(sizes)}, not {given}"
+        return ""
+
+    def _select(self, node: Select) -> str:
+        if len(node.options) != len(node.operands) or not node.options:
+            return "it has not one name for each option"
+        return "" if len(set(node.options)) == len(node.options) else "an option is named twice"
+
+    def _gather(self, node: Gather) -> str:
+        if len(node.names) != len(node.operands):
+            return "it has not one name for each source"
+        return "" if 0 <= node.low <= node.high <= len(node.names) else f"it cannot choose {node.low}..{node.high}"
+
+    def _var(self, node: Var) -> str:
+        return "" if node.type == ArchType(len(node.entries)) else "its type is not the number of its entries"
+
+    def _dist(self, node: Dist) -> str:
+        types = self.types(node)
+        return "" if types == [node.type] else "it is not as long as its variables"
+
+    def _marginal(self, node: Marginal) -> str:
+        types = self.types(node)
+        if types != [ArchType(len(node.rows))]:
+            return "it has not one row for each entry"
+        widths = {len(r) for r in node.rows}
+        return "" if widths == {getattr(node.type, "length", -1)} else "its rows have another width than its type"
+
+    def _arith(self, node: Arith) -> str:
+        types = self.types(node)
+        if node.form != "scale" or len(types) != 2 or types[0] != node.type:
+            return "`scale` takes the vector it returns and a second vector"
+        other = types[1]
+        return "" if isinstance(other, ArchType) and 0 <= node.index < other.length else "its index is out of range"
+
+    def _mix(self, node: Mix) -> str:
+        types = self.types(node)
+        vectors, acts = types[: node.vectors], types[node.vectors :]
+        if not all(isinstance(t, ArchType) for t in vectors):
+            return "its first operands are not architecture vectors"
+        if not all(isinstance(t, TensorType) for t in acts) or len(acts) != len(node.terms):
+            return "it has not one term for each activation"
+        for term in node.terms:
+            vector = vectors[term.vector] if term.vector < len(vectors) else None
+            if not isinstance(vector, ArchType) or not 0 <= term.entry < vector.length:
+                return "a term names no entry of a vector"
+        return ""
+
+
+_Rule = Callable[[_Verifier, object], str]
+_RULES: dict[type, _Rule] = {
+    Op: _Verifier._op,
+    Merge: _Verifier._merge,
+    Call: _Verifier._call,
+    Select: _Verifier._select,
+    Gather: _Verifier._gather,
+    Var: _Verifier._var,
+    Dist: _Verifier._dist,
+    Marginal: _Verifier._marginal,
+    Arith: _Verifier._arith,
+    Mix: _Verifier._mix,
+}  # type: ignore[dict-item]

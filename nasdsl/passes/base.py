@@ -1,0 +1,41 @@
+"""The contract of a pass.
+
+Takes a module at its source stage, returns a new module at its target stage.
+Invariant: the module is valid before and after, not necessarily during; a pass
+never knows which method asked for it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+from nasdsl.ir.graph import Module, Stage
+
+
+class Pass(Protocol):
+    """A frozen attrs class: its fields are its settings, calling it runs it."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    source: ClassVar[Stage]
+    target: ClassVar[Stage]
+    exact: ClassVar[bool]
+    """Whether outputs and all gradients stay the same function (rewrites within a stage)."""
+
+    def __call__(self, module: Module) -> Module: ...
+
+
+class Rename:
+    """Substitutes operand ids while a graph is rebuilt from front to back."""
+
+    def __init__(self) -> None:
+        self._to: dict[str, str] = {}
+
+    def set(self, old: str, new: str) -> None:
+        self._to[old] = self(new)
+
+    def __call__(self, name: str) -> str:
+        return self._to.get(name, name)
+
+    def all(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(self(n) for n in names)

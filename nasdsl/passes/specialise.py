@@ -1,0 +1,179 @@
+"""One architecture cut out of a space or a supernet.
+
+Takes Graph[SPACE] or Graph[RELAXED] and the value of every active decision;
+returns Graph[CONCRETE]. Invariant: weights keep their names, so the network of
+an architecture and the supernet's own path share checkpoints; a chosen `none`
+adds nothing to a sum, and nothing else is propagated: outputs are those of the
+supernet at the one-hot point, to the last bit of arithmetic order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Union
+
+import attrs
+
+from nasdsl.errors import InternalError
+from nasdsl.ir.analysis import prune
+from nasdsl.ir.graph import Graph, Module, Stage, call_owner
+from nasdsl.ir.nodes import AnyNode, ArchType, Call, Gather, Merge, Mix, Op, Select
+from nasdsl.ops import PRIMITIVES
+from nasdsl.passes.base import Rename
+from nasdsl.types import TensorType
+
+Choices = Mapping[str, Union[str, tuple[str, ...]]]
+
+
+@attrs.frozen
+class Specialise:
+    """See the module.
+
+    Attributes:
+        choices: full decision path to option name, or to the tuple of chosen inputs.
+        prune: whether what the result does not depend on is left out.
+    """
+
+    name: ClassVar[str] = "specialise"
+    summary: ClassVar[str] = "keeps what one architecture chooses"
+    source: ClassVar[Stage] = Stage.RELAXED
+    target: ClassVar[Stage] = Stage.CONCRETE
+    exact: ClassVar[bool] = False
+
+    choices: Choices
+    prune: bool = True
+
+    def __call__(self, module: Module) -> Module:
+        return _Cutter(module, self.choices, self.prune).run()
+
+
+class _Cutter:
+    def __init__(self, module: Module, choices: Choices, pruned: bool) -> None:
+        self.module = module
+        self.choices = choices
+        self.pruned = pruned
+        self.made: dict[tuple[str, str], Graph] = {}
+        self.order: list[Graph] = []
+
+    def run(self) -> Module:
+        root = self.graph(self.module.network, "")
+        return Module(Stage.CONCRETE, (root, *(g for g in self.order if g.name != root.name)), root.name)
+
+    def graph(self, graph: Graph, owner: str) -> Graph:
+        """The graph under the decisions of `owner`; equal results share one graph."""
+        key = (graph.name, owner)
+        if key not in self.made:
+            cut = _CutGraph(self, graph, owner).run()
+            for known in self.order:
+                if attrs.evolve(known, name=cut.name) == cut:
+                    self.made[key] = known
+                    return known
+            taken = {g.name for g in self.order}
+            name, count = graph.name, 1
+            while name in taken:
+                count += 1
+                name = f"{graph.name}__{count}"
+            self.made[key] = attrs.evolve(cut, name=name)
+            self.order.append(self.made[key])
+        return self.made[key]
+
+
+class _CutGraph:
+    def __init__(self, cutter: _Cutter, graph: Graph, owner: str) -> None:
+        self.cutter = cutter
+        self.graph = graph
+        self.owner = owner
+        self.rename = Rename()
+        self.made: dict[str, AnyNode] = {}
+
+    def run(self) -> Graph:
+        for node in self.graph.nodes:
+            self._node(node)
+        nodes = tuple(self.made.values())
+        graph = self.graph.with_nodes(nodes, self.rename(self.graph.result))
+        graph = prune(graph) if self.cutter.pruned else graph
+        return graph.with_nodes(self._call(n) for n in graph.nodes)
+
+    def _node(self, node: AnyNode) -> None:
+        if isinstance(node, Select):
+            chosen = node.options.index(str(self._choice(node.decision)))
+            self.rename.set(node.id, node.operands[chosen])
+        elif isinstance(node, Gather):
+            chosen_names = self._choice(node.decision)
+            kept = [o for n, o in zip(node.names, node.operands, strict=True) if n in chosen_names]
+            self._sum(node, node.merge, kept, node.operands)
+        elif isinstance(node, Mix):
+            acts = node.operands[node.vectors :]
+            kept = [o for t, o in zip(node.terms, acts, strict=True) if all(map(self._holds, t.choices))]
+            self._sum(node, "sum", kept, acts)
+        elif isinstance(node, Merge) and node.merge == "sum":
+            kept = list(node.operands)
+            if node.decision is not None:
+                chosen_names = self._choice(node.decision)
+                kept = [o for n, o in zip(node.names, node.operands, strict=True) if n in chosen_names]
+            self._sum(node, "sum", kept, node.operands)
+        elif not isinstance(node.type, ArchType):
+            self.made[node.id] = attrs.evolve(node, operands=self.rename.all(node.operands))
+
+    def _choice(self, local: str) -> str | tuple[str, ...]:
+        path = f"{self.owner}.{local}" if self.owner else local
+        if path not in self.cutter.choices:
+            # An inactive decision: any value will do, because nothing reads the result.
+            return self._any(local)
+        return self.cutter.choices[path]
+
+    def _any(self, local: str) -> str | tuple[str, ...]:
+        for node in self.graph.nodes:
+            if isinstance(node, Select) and node.decision == local:
+                return node.options[0]
+            if isinstance(node, Gather) and node.decision == local:
+                return node.names[: node.low]
+            if isinstance(node, Merge) and node.decision == local:
+                return node.names
+        return ()
+
+    def _holds(self, choice: tuple[str, str]) -> bool:
+        taken = self._choice(choice[0])
+        return choice[1] == taken if isinstance(taken, str) else choice[1] in taken
+
+    def _sum(self, node: AnyNode, merge: str, kept: list[str], every: tuple[str, ...]) -> None:
+        """The merge of what is kept, without zeros; one of them is kept when nothing else is."""
+        operands = [self.rename(o) for o in kept]
+        real = [o for o in operands if not self._zero(o)] if merge == "sum" else operands
+        if len(real) == 1:
+            self.rename.set(node.id, real[0])
+        elif real:
+            self.made[node.id] = Merge(
+                id=node.id, operands=tuple(real), type=node.type, label=node.label, loc=node.loc, merge=merge
+            )
+        else:
+            self._nothing(node, operands[0] if operands else self.rename(every[0]))
+
+    def _nothing(self, node: AnyNode, like: str) -> None:
+        if self._zero(like):
+            self.rename.set(node.id, like)
+            return
+        base = self.made.get(like)
+        while isinstance(base, Op) and base.operands and self._same_shape(base.operands[0], node):
+            like = base.operands[0]
+            base = self.made.get(like)
+        if not isinstance(node.type, TensorType):
+            raise InternalError(f"specialise: %{node.id} has no activation to take its shape from")
+        self.made[node.id] = Op(
+            id=node.id, operands=(like,), type=node.type, op="none", label=node.label, loc=node.loc
+        )
+
+    def _same_shape(self, name: str, node: AnyNode) -> bool:
+        found = self.made.get(name)
+        return found is not None and found.type == node.type
+
+    def _zero(self, name: str) -> bool:
+        found = self.made.get(name)
+        return isinstance(found, Op) and PRIMITIVES[found.op].zero
+
+    def _call(self, node: AnyNode) -> AnyNode:
+        if not isinstance(node, Call):
+            return node
+        target = self.cutter.module.by_name[node.graph]
+        made = self.cutter.graph(target, call_owner(self.owner, node))
+        return attrs.evolve(node, graph=made.name, owner="", independent=False)

@@ -1,0 +1,61 @@
+"""Bounds on the cost of any architecture, without looking at architectures.
+
+Takes a module at stage SPACE, returns a lower and an upper bound. Invariant:
+every architecture's cost lies between them; they are not claimed to be reached,
+because decisions that are shared between uses are treated as if they were not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from nasdsl.ir.cost import node_count
+from nasdsl.ir.graph import Graph, Module
+from nasdsl.ir.homes import ALWAYS, Home, homes
+from nasdsl.ir.nodes import Call, Gather, Select
+
+Bounds = tuple[int, int]
+
+
+def cost_bounds(module: Module, measure: str) -> Bounds:
+    """Lower and upper bound of `measure` (`params` or `macs`) over all architectures."""
+    return _Bounder(module, measure).graph(module.network, {})
+
+
+class _Bounder:
+    def __init__(self, module: Module, measure: str) -> None:
+        self.module = module
+        self.measure = measure
+        self.known: dict[tuple[str, tuple[tuple[str, int], ...]], Bounds] = {}
+
+    def graph(self, graph: Graph, sizes: Mapping[str, int]) -> Bounds:
+        """Cost of everything that is always there, plus the bounds of each choice."""
+        key = (graph.name, tuple(sorted(sizes.items())))
+        if key not in self.known:
+            members: dict[Home, list[str]] = {}
+            for node, home in homes(graph).items():
+                members.setdefault(home, []).append(node)
+            self.known[key] = self._all(graph, ALWAYS, members, sizes)
+        return self.known[key]
+
+    def _all(
+        self, graph: Graph, home: Home, members: Mapping[Home, list[str]], sizes: Mapping[str, int]
+    ) -> Bounds:
+        costs = [self._node(graph, n, members, sizes) for n in members.get(home, [])]
+        return sum(c[0] for c in costs), sum(c[1] for c in costs)
+
+    def _node(
+        self, graph: Graph, node_id: str, members: Mapping[Home, list[str]], sizes: Mapping[str, int]
+    ) -> Bounds:
+        node = graph.by_id[node_id]
+        if isinstance(node, Call):
+            inner = {n: d.evaluate(sizes) for n, d in node.sizes}
+            return self.graph(self.module.by_name[node.graph], inner)
+        own = int(getattr(node_count(graph, node, sizes), self.measure))
+        if not isinstance(node, (Select, Gather)):
+            return own, own
+        parts = [self._all(graph, (node_id, operand), members, sizes) for operand in node.operands]
+        lows, highs = sorted(p[0] for p in parts), sorted((p[1] for p in parts), reverse=True)
+        if isinstance(node, Select):
+            return own + lows[0], own + highs[0]
+        return own + sum(lows[: node.low]), own + sum(highs[: node.high])

@@ -1,0 +1,273 @@
+"""Building graphs, one node at a time.
+
+Takes types and operands, returns node ids. Invariant: nodes are added in
+topological order under unique ids; every decision of an owner is recorded once,
+and later uses must agree with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import attrs
+
+from nasdsl.diagnostics import Diagnostics, Label, Span
+from nasdsl.ir.graph import Graph
+from nasdsl.ir.nodes import AnyNode, Call, Gather, Input, Loc, Merge, Op, Select, State, Weight, WeightType
+from nasdsl.ops import PRIMITIVES, Value
+from nasdsl.space.decisions import Decision, Event
+from nasdsl.space.values import Abort, Tensor
+from nasdsl.types import Dim, TensorType
+
+MAX_NODES = 10**6
+
+
+def loc_of(span: Span) -> Loc:
+    return Loc(span.source.name, span.line, span.column)
+
+
+def plain(path: str) -> str:
+    """A path as an identifier: `n[2].a.sep(3)` becomes `n2.a.sep_3`."""
+    text = re.sub(r"\[(\w+)\]", r"\1", path)
+    text = re.sub(r"[^\w.]+", "_", text)
+    return re.sub(r"_+(?=\.|$)", "", text).strip(".") or "v"
+
+
+@attrs.frozen
+class Place:
+    """Where something is being built.
+
+    Attributes:
+        builder: the graph.
+        path: readable path inside the graph's owner, `n[2]`.
+        role: what a decision written here is called; `op` unless it has a name of its own.
+        label: names modules; follows `path` and the option taken.
+        when: the innermost event that this place depends on.
+        uses: the places of use that lead here, for errors inside definitions.
+    """
+
+    builder: Builder
+    path: str
+    role: str = ""
+    label: str = ""
+    when: Event | None = None
+    uses: tuple[tuple[str, Span], ...] = ()
+
+    def decision_path(self) -> str:
+        return f"{self.path}.{self.role or 'op'}" if self.path else (self.role or "op")
+
+
+@attrs.define
+class Activation:
+    """When an owner's decisions exist: `always`, or by events, or whenever another owner is active."""
+
+    always: bool = False
+    events: list[Event] = attrs.Factory(list)
+    callers: list[str] = attrs.Factory(list)
+
+
+@attrs.define
+class Owner:
+    """The decisions of one scope: a cell (shared), an independent use, or the network (path "")."""
+
+    path: str
+    decisions: dict[str, Decision] = attrs.Factory(dict)
+    complete: bool = False
+    activation: Activation = attrs.Factory(Activation)
+
+
+class Builder:
+    """One graph under construction; `owner` collects its decisions."""
+
+    def __init__(self, name: str, owner: Owner, sizes: Mapping[str, int], diagnostics: Diagnostics) -> None:
+        self.name = name
+        self.owner = owner
+        self.sizes = dict(sizes)
+        self.diagnostics = diagnostics
+        self.nodes: list[AnyNode] = []
+        self._ids: set[str] = set()
+        self._weights: set[str] = set()
+        self._local: dict[str, Span] = {}
+
+    def size(self, dim: Dim) -> int:
+        return dim.evaluate(self.sizes)
+
+    def shape(self, type_: TensorType) -> tuple[int, ...]:
+        return type_.evaluate(self.sizes)
+
+    def fresh(self, hint: str, taken: set[str] | None = None) -> str:
+        taken = self._ids if taken is None else taken
+        name, count = hint, 1
+        while name in taken:
+            count += 1
+            name = f"{hint}_{count}"
+        taken.add(name)
+        return name
+
+    def input(self, name: str, type_: TensorType, span: Span) -> Tensor:
+        identifier = self.fresh(plain(name))
+        self.nodes.append(Input(id=identifier, type=type_, label=name, loc=loc_of(span)))
+        return Tensor(identifier, type_, name)
+
+    def op(
+        self, name: str, source: Tensor, values: Mapping[str, Value], type_: TensorType, place: Place, span: Span
+    ) -> Tensor:
+        """Adds a primitive with its weights and state."""
+        primitive, loc = PRIMITIVES[name], loc_of(span)
+        base = self.fresh(f"{plain(place.label)}.{name}", self._weights)
+        operands = [source.id]
+        for spec in primitive.weights(source.type, values):
+            identifier = self.fresh(f"{base}.{spec.role}")
+            type_w = WeightType(spec.shape)
+            self.nodes.append(
+                Weight(id=identifier, type=type_w, name=identifier, init=spec.init, label=place.label, loc=loc)
+            )
+            operands.append(identifier)
+        for spec in primitive.state(source.type, values):
+            identifier = self.fresh(f"{base}.{spec.role}")
+            type_w = WeightType(spec.shape, state=True)
+            self.nodes.append(State(id=identifier, type=type_w, name=identifier, label=place.label, loc=loc))
+            operands.append(identifier)
+        node = Op(
+            id=self.fresh(base),
+            operands=tuple(operands),
+            type=type_,
+            op=name,
+            values=tuple(sorted(values.items())),
+            label=place.label,
+            loc=loc,
+        )
+        self.nodes.append(node)
+        return Tensor(node.id, type_)
+
+    def merge(
+        self,
+        kind: str,
+        parts: tuple[Tensor, ...],
+        type_: TensorType,
+        place: Place,
+        span: Span,
+        names: tuple[str, ...] = (),
+    ) -> Tensor:
+        node = Merge(
+            id=self.fresh(plain(place.label)),
+            operands=tuple(p.id for p in parts),
+            type=type_,
+            merge=kind,
+            names=names,
+            label=place.label,
+            loc=loc_of(span),
+        )
+        self.nodes.append(node)
+        return Tensor(node.id, type_)
+
+    def call(
+        self,
+        graph: str,
+        sizes: tuple[tuple[str, Dim], ...],
+        owner: str,
+        independent: bool,
+        parts: tuple[Tensor, ...],
+        type_: TensorType,
+        place: Place,
+        span: Span,
+    ) -> Tensor:
+        node = Call(
+            id=self.fresh(plain(place.label)),
+            operands=tuple(p.id for p in parts),
+            type=type_,
+            graph=graph,
+            sizes=sizes,
+            owner=owner,
+            independent=independent,
+            label=place.label,
+            loc=loc_of(span),
+        )
+        self.nodes.append(node)
+        return Tensor(node.id, type_)
+
+    def select(
+        self, decision: Decision, parts: tuple[Tensor, ...], type_: TensorType, place: Place, span: Span
+    ) -> Tensor:
+        node = Select(
+            id=self.fresh(plain(place.label)),
+            operands=tuple(p.id for p in parts),
+            type=type_,
+            decision=decision.path,
+            options=decision.options,
+            label=place.label,
+            loc=loc_of(span),
+        )
+        self.nodes.append(node)
+        return Tensor(node.id, type_)
+
+    def gather(
+        self,
+        kind: str,
+        decision: Decision,
+        parts: tuple[Tensor, ...],
+        type_: TensorType,
+        place: Place,
+        span: Span,
+    ) -> Tensor:
+        node = Gather(
+            id=self.fresh(plain(place.label)),
+            operands=tuple(p.id for p in parts),
+            type=type_,
+            merge=kind,
+            decision=decision.path,
+            names=decision.options,
+            low=decision.low,
+            high=decision.high,
+            label=place.label,
+            loc=loc_of(span),
+        )
+        self.nodes.append(node)
+        return Tensor(node.id, type_)
+
+    def decide(self, decision: Decision, span: Span) -> None:
+        """Records a decision of this graph's owner. Raises Abort on NAS303."""
+        earlier = self._local.get(decision.path)
+        full = f"{self.owner.path}.{decision.path}" if self.owner.path else decision.path
+        if earlier is not None:
+            self.diagnostics.error(
+                "NAS303",
+                f"two decisions here have the path `{full}`",
+                span,
+                "the second",
+                secondary=(Label(earlier, "the first"),) if earlier != span else (),
+                help="give one of them a name of its own, with `where NAME = choose ...` or as a cell's value",
+            )
+            raise Abort
+        self._local[decision.path] = span
+        known = self.owner.decisions.get(decision.path)
+        if known is None and not self.owner.complete:
+            self.owner.decisions[decision.path] = decision
+        elif known != decision:
+            self.diagnostics.error(
+                "NAS303",
+                f"two uses that share their decisions disagree about `{full}`",
+                span,
+                "other options here than in an earlier use",
+                help="declare a second cell with `cell other = ...`, or make the uses `independent`",
+            )
+            raise Abort
+
+    def agrees(self) -> bool:
+        """Whether this use makes the same decisions as earlier uses of the same owner."""
+        return not self.owner.complete or set(self._local) == set(self.owner.decisions)
+
+    def finish(self, result: Tensor, cell: str) -> Graph:
+        """The graph, with only the symbolic sizes that something in it uses."""
+        used: set[str] = set()
+        for node in self.nodes:
+            dims = node.type.dims if isinstance(node.type, TensorType) else getattr(node.type, "shape", ())
+            for dim in dims:
+                used |= dim.names
+            if isinstance(node, Call):
+                for _, dim in node.sizes:
+                    used |= dim.names
+        sizes = tuple(name for name in self.sizes if name in used)
+        self.owner.complete = True
+        return Graph(name=self.name, sizes=sizes, nodes=tuple(self.nodes), result=result.id, cell=cell)

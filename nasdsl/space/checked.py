@@ -1,0 +1,288 @@
+"""The checked space: what every later stage starts from.
+
+Takes a source text and parameter values, returns a `CheckedSpace` and the
+diagnostics. Invariant: a `CheckedSpace` exists only when there were no errors,
+and then every architecture of its decision table is well-typed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+
+import attrs
+
+from nasdsl.diagnostics import Diagnostics, Source, Span, did_you_mean
+from nasdsl.ir.graph import Module
+from nasdsl.ir.text import print_module
+from nasdsl.space.bounds import cost_bounds
+from nasdsl.space.builder import Owner
+from nasdsl.space.decisions import Decision, DecisionTable, Event
+from nasdsl.space.elaborate import Elaborated, Elaborator
+from nasdsl.space.names import Names, resolve
+from nasdsl.space.values import Abort
+from nasdsl.syntax import ast
+from nasdsl.syntax.parse import parse
+from nasdsl.types import TensorType
+
+MEASURES = ("params", "macs")
+_PLANNED_MEASURES = ("depth", "edges", "latency")
+
+
+@attrs.frozen
+class Limit:
+    """`measure relation bound`, such as params <= 5000000."""
+
+    measure: str
+    relation: str
+    bound: float
+    span: Span = attrs.field(eq=False, repr=False)
+
+
+@attrs.frozen(slots=False)
+class CheckedSpace:
+    """A space without errors, at one setting of its parameters.
+
+    Attributes:
+        name: as declared.
+        doc: its documentation, or "".
+        source: the text it was read from.
+        module: Graph[SPACE].
+        table: its decisions.
+        parameters: every parameter with its value.
+        given: the parameters that were set from outside.
+        input: type of one example.
+        classes: length of the output vector.
+        notation: the published notation it reads and writes, or None.
+        distinct_by: the published notion of sameness it declares, or None.
+    """
+
+    name: str
+    doc: str
+    source: Source
+    module: Module
+    table: DecisionTable
+    parameters: Mapping[str, object]
+    given: Mapping[str, object]
+    input: TensorType
+    classes: int
+    notation: str | None
+    distinct_by: str | None
+    limits: tuple[Limit, ...]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of what the space is: its graphs and decisions, not its comments or places."""
+        text = print_module(self.module, places=False)
+        lines = [f"{d.path} {d.kind} {d.options} {d.low} {d.high} {d.when}" for d in self.table.decisions]
+        return hashlib.sha256("\n".join([text, *lines]).encode()).hexdigest()[:16]
+
+
+def check_source(
+    source: Source, settings: Mapping[str, object] | None = None
+) -> tuple[CheckedSpace | None, Diagnostics]:
+    """Parses and checks a text.
+
+    Args:
+        settings: values for the parameters of the space.
+
+    Returns:
+        The space, None when there are errors; and every diagnostic found.
+    """
+    diagnostics = Diagnostics()
+    file = parse(source, diagnostics)
+    broken = bool(diagnostics.errors)
+    if file is None or not file.spaces:
+        return None, diagnostics
+    space = file.spaces[0]
+    names = resolve(space, diagnostics, partial=broken)
+    if not broken:
+        _sections(space, diagnostics)
+    if broken:
+        return None, diagnostics
+    given = dict(settings or {})
+    _planned(names, diagnostics)
+    cyclic = any(d.code == "NAS104" for d in diagnostics.errors)
+    elaborated = None if cyclic else _elaborate(names, given, diagnostics)
+    if diagnostics.errors or elaborated is None:
+        return None, diagnostics
+    return _assemble(source, names, given, elaborated, diagnostics), diagnostics
+
+
+def check_text(text: str, name: str = "space.nas", settings: Mapping[str, object] | None = None) -> Diagnostics:
+    """The diagnostics of a text."""
+    return check_source(Source(name, text), settings)[1]
+
+
+def _elaborate(names: Names, given: Mapping[str, object], diagnostics: Diagnostics) -> Elaborated | None:
+    return Elaborator(names, given, diagnostics).run()
+
+
+def _sections(space: ast.Space, diagnostics: Diagnostics) -> None:
+    for kind, word, needed in (
+        (ast.Input, "input", True),
+        (ast.Network, "network", True),
+        (ast.Notation, "notation", False),
+        (ast.DistinctBy, "distinct by", False),
+        (ast.Doc, "doc", False),
+    ):
+        found = [i for i in space.items if isinstance(i, kind)]
+        if needed and not found:
+            example = "input image(3, 32, 32)" if word == "input" else "network { stem: ... }"
+            diagnostics.error(
+                "NAS108", f"the space has no `{word}`", space.name.span, "declared here", help=f"add `{example}`"
+            )
+        for extra in found[1:]:
+            diagnostics.error("NAS108", f"`{word}` is given twice", extra.span, "the second")
+
+
+def _planned(names: Names, diagnostics: Diagnostics) -> None:
+    """Parts of the language that parse and do not work yet."""
+    space = names.space
+    if space.base is not None:
+        diagnostics.error("NAS901", "amendments of another file are not yet available", space.base.span, "written here")
+    for item in space.items:
+        if isinstance(item, ast.UsePython):
+            diagnostics.error("NAS901", "operations in Python are not yet available", item.span, "written here")
+        elif isinstance(item, ast.SetExtend):
+            diagnostics.error("NAS901", "additions to a set are not yet available", item.span, "written here")
+        elif isinstance(item, ast.Bind):
+            diagnostics.error(
+                "NAS901", "decisions with a name at the level of the space are not yet available", item.span, "written here"
+            )
+
+
+def _assemble(
+    source: Source,
+    names: Names,
+    given: Mapping[str, object],
+    elaborated: Elaborated,
+    diagnostics: Diagnostics,
+) -> CheckedSpace | None:
+    network = elaborated.module.network
+    result = network.by_id[network.result].type
+    classes = result.dims[0].evaluate({}) if isinstance(result, TensorType) else 0
+    limits = _limits(names, elaborated, given, diagnostics)
+    if diagnostics.errors:
+        return None
+
+    def single(kind: type) -> str | None:
+        found = names.items(kind)
+        return found[0].name.text if found else None
+
+    docs = names.items(ast.Doc)
+    return CheckedSpace(
+        name=names.space.name.text,
+        doc=docs[0].text.value if docs else "",
+        source=source,
+        module=elaborated.module,
+        table=decision_table(elaborated.owners),
+        parameters=elaborated.parameters,
+        given=dict(given),
+        input=elaborated.input,
+        classes=classes,
+        notation=single(ast.Notation),
+        distinct_by=single(ast.DistinctBy),
+        limits=limits,
+    )
+
+
+def decision_table(owners: Iterable[Owner]) -> DecisionTable:
+    """All decisions under their full paths, callers before the cells they call."""
+    known = {o.path: o for o in owners}
+    order: list[str] = []
+    visiting: set[str] = set()
+
+    def before(path: str) -> list[str]:
+        activation = known[path].activation
+        owned = {f"{p}.{d}" if p else d: p for p, o in known.items() for d in o.decisions}
+        return [*activation.callers, *(owned[e.decision] for e in activation.events)]
+
+    def visit(path: str) -> None:
+        if path in visiting:
+            return
+        visiting.add(path)
+        for earlier in before(path):
+            visit(earlier)
+        order.append(path)
+
+    for path in known:
+        visit(path)
+    when: dict[str, tuple[Event, ...] | None] = {}
+    decisions: list[Decision] = []
+    for path in order:
+        when[path] = _activation(known[path], when)
+        for decision in known[path].decisions.values():
+            decisions.append(_absolute(path, decision, when[path]))
+    return DecisionTable(tuple(decisions))
+
+
+def _activation(owner: Owner, when: Mapping[str, tuple[Event, ...] | None]) -> tuple[Event, ...] | None:
+    if owner.activation.always:
+        return None
+    events = list(owner.activation.events)
+    for caller in owner.activation.callers:
+        inherited = when[caller]
+        if inherited is None:
+            return None
+        events.extend(inherited)
+    return tuple(dict.fromkeys(events))
+
+
+def _absolute(path: str, decision: Decision, active: tuple[Event, ...] | None) -> Decision:
+    prefix = f"{path}." if path else ""
+    local = decision.when
+    events = active if local is None else tuple(Event(prefix + e.decision, e.option) for e in local)
+    return attrs.evolve(decision, path=prefix + decision.path, when=events)
+
+
+def _limits(
+    names: Names, elaborated: Elaborated, given: Mapping[str, object], diagnostics: Diagnostics
+) -> tuple[Limit, ...]:
+    """Reads the limits and reports those that a bound proves nobody meets (NAS305)."""
+    limits = []
+    for item in names.items(ast.Limit):
+        measure = item.measure.text
+        if measure in _PLANNED_MEASURES:
+            diagnostics.error("NAS901", f"limits on `{measure}` are not yet available", item.measure.span, "written here")
+            continue
+        if measure not in MEASURES:
+            diagnostics.error(
+                "NAS306",
+                f"`{measure}` is not something that can be limited{did_you_mean(measure, MEASURES)}",
+                item.measure.span,
+                "not known",
+            )
+            continue
+        try:
+            bound = Elaborator(names, given, diagnostics).number(item.bound)
+        except Abort:
+            continue
+        limits.append(Limit(measure, item.relation, float(bound), item.span))
+        _provable(limits[-1], item, elaborated, diagnostics)
+    return tuple(limits)
+
+
+def _provable(limit: Limit, item: ast.Limit, elaborated: Elaborated, diagnostics: Diagnostics) -> None:
+    low, high = cost_bounds(elaborated.module, limit.measure)
+    met = {
+        "<": low < limit.bound,
+        "<=": low <= limit.bound,
+        ">": high > limit.bound,
+        ">=": high >= limit.bound,
+    }[limit.relation]
+    if met:
+        return
+    least = limit.relation in ("<", "<=")
+    extreme, word = (low, "at least") if least else (high, "at most")
+    diagnostics.error(
+        "NAS305",
+        f"no architecture of this space meets `{limit.measure} {limit.relation} {limit.bound:,.0f}`",
+        item.bound.span,
+        f"every architecture has {word} {extreme:,} {limit.measure}",
+        help="raise the limit, or make the fixed parts smaller" if least else "lower the limit, or widen the space",
+    )
+
+
+__all__ = ["CheckedSpace", "Limit", "check_source", "check_text", "decision_table"]

@@ -1,0 +1,540 @@
+"""Elaboration: from resolved names to a checked Graph[SPACE].
+
+Takes the definitions of a space and the values of its parameters; returns the
+module of graphs, the decision table and the parameters used. Invariant: every
+option and every source of every decision has been built and type-checked, so
+any architecture of the decision table is well-typed; a mistake is reported at
+the innermost place that shows it, together with the use that led there.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import attrs
+
+from nasdsl.diagnostics import Diagnostics, Label, Note, Span, did_you_mean
+from nasdsl.ir.graph import Graph, Module, Stage
+from nasdsl.space import numbers
+from nasdsl.space.builder import MAX_NODES, Builder, Owner, Place
+from nasdsl.space import choices
+from nasdsl.space.cells import CellCache, Poison, use_cell
+from nasdsl.space.names import CONSTANTS, FUNCTIONS, Names
+from nasdsl.space.primitives import use_primitive
+from nasdsl.space.values import (
+    Abort,
+    Extent,
+    FamilyValue,
+    ListValue,
+    Num,
+    Operation,
+    Scope,
+    Tensor,
+    Text,
+    Thunk,
+    Tuple,
+    Value,
+)
+from nasdsl.ops import PLANNED, PRIMITIVES
+from nasdsl.syntax import ast
+from nasdsl.types import Dim, TensorType
+
+MAX_DEPTH = 60
+_INPUTS = {"image": ("channels", "height", "width"), "vector": ("dim",)}
+
+
+@attrs.frozen
+class Elaborated:
+    """What elaboration makes of a space."""
+
+    module: Module
+    owners: tuple[Owner, ...]
+    parameters: Mapping[str, object]
+    input: TensorType
+
+
+class Elaborator:
+    """One elaboration of one space; `cells`, `choices` and `primitives` hold the cases it calls on."""
+
+    def __init__(self, names: Names, settings: Mapping[str, object], diagnostics: Diagnostics) -> None:
+        self.names = names
+        self.settings = settings
+        self.diagnostics = diagnostics
+        self.space_scope = Scope({})
+        self.graphs: dict[str, Graph] = {}
+        self.owners: dict[str, Owner] = {}
+        self._parameters: dict[str, Value] = {}
+        self._cells = CellCache()
+        self._pending: list[str] = []
+        self._depth = 0
+        self._fuel = MAX_NODES
+
+    # --- the whole space -----------------------------------------------------
+
+    def run(self) -> Elaborated | None:
+        """Elaborates input, parameters and network; None after errors that leave nothing to build."""
+        self._settings_known()
+        for param in self.names.items(ast.Param):
+            self._quietly(lambda p=param: self.parameter(p.name.text, p.name.span))
+        inputs = self.names.items(ast.Input)
+        networks = self.names.items(ast.Network)
+        if not inputs or not networks:
+            return None
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(limit, 20_000))
+        try:
+            return self._network(inputs[0], networks[0])
+        except Abort:
+            return None
+        finally:
+            sys.setrecursionlimit(limit)
+
+    def _network(self, declared: ast.Input, network: ast.Network) -> Elaborated | None:
+        type_ = self._input(declared)
+        owner = self.owners[""] = Owner("")
+        owner.activation.always = True
+        builder = Builder("network", owner, {}, self.diagnostics)
+        memory = [builder.input("x", type_, declared.span)]
+        started = False
+        for step in network.steps:
+            place = Place(builder, step.label.text, label=step.label.text)
+            try:
+                operation = self.operation(step.value, self.space_scope, place)
+                for single, where in operation.steps(place) if operation.steps else [(operation, place)]:
+                    out = self.apply(single, self._last(memory, single.arity), where, step.value.span)
+                    memory = [*memory, out] if started else [out]
+                    started = True
+            except Abort:
+                return None
+        result = memory[-1]
+        if result.type.layout != "vector":
+            last = network.steps[-1]
+            self.diagnostics.error(
+                "NAS208",
+                "the network must end in a vector with one number a class",
+                last.value.span,
+                f"this ends in an {result.type.layout} of {self.shown(result.type, builder)}",
+                help="end with `global_pool >> linear(classes)`",
+            )
+            return None
+        graph = builder.finish(result, "")
+        module = Module(Stage.SPACE, (graph, *self.graphs.values()))
+        plain = {k: _plain(v) for k, v in self._parameters.items()}
+        return Elaborated(module, tuple(self.owners.values()), plain, type_)
+
+    @staticmethod
+    def _last(memory: list[Tensor], count: int) -> tuple[Tensor, ...]:
+        """The last `count` outputs; the first output stands in for those that do not exist yet."""
+        missing = max(0, count - len(memory))
+        return (*[memory[0]] * missing, *memory[len(memory) - (count - missing) :])
+
+    def _settings_known(self) -> None:
+        known = [p.name.text for p in self.names.items(ast.Param)]
+        for name in self.settings:
+            if name not in known:
+                self.diagnostics.error(
+                    "NAS109",
+                    f"the space has no parameter `{name}`{did_you_mean(name, known)}",
+                    self.names.space.name.span,
+                    "the space is declared here",
+                )
+
+    def _input(self, declared: ast.Input) -> TensorType:
+        axes = _INPUTS.get(declared.layout.text)
+        if axes is None:
+            if declared.layout.text == "tokens":
+                self.not_yet("inputs of tokens", declared.layout.span)
+            self.diagnostics.error(
+                "NAS101",
+                f"there is no input layout `{declared.layout}`{did_you_mean(declared.layout.text, _INPUTS)}",
+                declared.layout.span,
+                "not known",
+            )
+            raise Abort
+        sizes = [
+            self.integer(a.value, self.space_scope, f"the {n} of the input", 1, 10**6)
+            for a, n in zip(declared.arguments, axes, strict=False)
+        ]
+        if declared.layout.text == "image" and len(sizes) == 2:
+            sizes.append(sizes[1])
+        if len(sizes) != len(axes) or len(declared.arguments) > len(axes) or any(a.name for a in declared.arguments):
+            self.diagnostics.error(
+                "NAS102", f"`{declared.layout}` takes {', '.join(axes)}", declared.span, "does not fit"
+            )
+            raise Abort
+        return TensorType(declared.layout.text, tuple(Dim.of(s) for s in sizes))
+
+    def parameter(self, name: str, place: Span) -> Value:
+        """The value of a parameter of the space: from the command line, else its default."""
+        if name not in self._parameters:
+            item = self.names.definitions[name]
+            if name in self._pending or not isinstance(item, ast.Param):
+                raise Abort  # the cycle has been reported as NAS104
+            self._pending.append(name)
+            if name in self.settings:
+                self._parameters[name] = self._setting(name, self.settings[name], item)
+            else:
+                self._parameters[name] = self.number_or_list(item.value)
+            self._pending.pop()
+        return self._parameters[name]
+
+    def number_or_list(self, expression: ast.Expr) -> Value:
+        value = self.evaluate(expression, self.space_scope, None)
+        if not isinstance(value, (Num, ListValue)):
+            self.diagnostics.error(
+                "NAS201", "a parameter is a number or a list of numbers", expression.span, f"this is {value.kind}"
+            )
+            raise Abort
+        return value
+
+    def number(self, expression: ast.Expr) -> int | float:
+        """A number at the level of the space. Raises Abort after NAS201."""
+        value = self.evaluate(expression, self.space_scope, None)
+        if not isinstance(value, Num) or isinstance(value.value, bool):
+            raise self.wrong("a number is needed here", expression.span, f"this is {value.kind}")
+        return value.value
+
+    def _setting(self, name: str, value: object, item: ast.Param) -> Value:
+        if isinstance(value, (int, float)):
+            return numbers.literal(value, item.name.span, self.diagnostics)
+        if isinstance(value, (list, tuple)) and all(isinstance(v, (int, float)) for v in value):
+            return ListValue(tuple(Num.of(v) for v in value))
+        self.diagnostics.error(
+            "NAS109",
+            f"parameter `{name}` cannot be set to {value!r}",
+            item.name.span,
+            "declared here",
+            help="a parameter is a number or a list of numbers such as [4, 4]",
+        )
+        raise Abort
+
+    # --- helpers -------------------------------------------------------------
+
+    @contextmanager
+    def deeper(self, span: Span) -> Iterator[None]:
+        """Bounds nesting and total work (NAS307)."""
+        self._depth += 1
+        self._fuel -= 1
+        if self._depth > MAX_DEPTH or self._fuel < 0:
+            what = f"definitions nest more than {MAX_DEPTH} deep" if self._fuel >= 0 else "the space is too large"
+            self.diagnostics.error(
+                "NAS307", what, span, "reached here", help=f"at most {MAX_NODES} nodes are built; use cells, or fewer repetitions"
+            )
+            self._depth -= 1
+            raise Abort
+        try:
+            yield
+        finally:
+            self._depth -= 1
+
+    def _quietly(self, action: object) -> None:
+        try:
+            action()  # type: ignore[operator]
+        except Abort:
+            return
+
+    def not_yet(self, what: str, span: Span) -> None:
+        """Reports NAS901 and gives up on the value."""
+        self.diagnostics.error("NAS901", f"{what} are not yet available", span, "written here")
+        raise Abort
+
+    def wrong(self, message: str, span: Span, label: str, code: str = "NAS201", help: str | None = None) -> Abort:
+        """Reports a diagnostic and returns the exception to raise."""
+        self.diagnostics.error(code, message, span, label, help=help)
+        return Abort()
+
+    def shown(self, type_: TensorType, builder: Builder) -> str:
+        """A type in the words of an error: `64 channels, 16 x 16`."""
+        sizes = builder.shape(type_)
+        if type_.layout == "vector":
+            return f"{sizes[0]} numbers"
+        return f"{sizes[0]} channel{'s' if sizes[0] != 1 else ''}, {sizes[1]} x {sizes[2]}"
+
+    def integer(self, expression: ast.Expr, scope: Scope, what: str, low: int, high: int = 10**4) -> int:
+        value = self.evaluate(expression, scope, None)
+        return numbers.integer(value, what, expression.span, self.diagnostics, low, high)
+
+    def operation(self, expression: ast.Expr, scope: Scope, place: Place | None) -> Operation:
+        """`expression` as an operation. Raises Abort after NAS201 for anything else."""
+        value = self.evaluate(expression, scope, place)
+        if not isinstance(value, Operation):
+            raise self.wrong("an operation is needed here", expression.span, f"this is {value.kind}")
+        return value
+
+    def apply(self, operation: Operation, inputs: tuple[Tensor, ...], place: Place, span: Span) -> Tensor:
+        """Applies an operation; reports NAS102 when it reads another number of values."""
+        if operation.arity != len(inputs):
+            raise self.wrong(
+                f"this reads {operation.arity} value{'s' if operation.arity != 1 else ''}, and is given {len(inputs)}",
+                operation.span,
+                "used here",
+                code="NAS102",
+            )
+        with self.deeper(span):
+            return operation.apply(inputs, place)
+
+    # --- expressions ---------------------------------------------------------
+
+    def evaluate(self, node: ast.Expr, scope: Scope, place: Place | None) -> Value:
+        """The value of an expression. `place` is None where nothing may be built."""
+        handler = self._HANDLERS.get(type(node))
+        if handler is None:
+            raise self.wrong(f"this is not allowed here: {type(node).__name__.lower()}", node.span, "here")
+        with self.deeper(node.span):
+            return handler(self, node, scope, place)
+
+    def _number(self, node: ast.Number, scope: Scope, place: Place | None) -> Value:
+        try:
+            value = node.value
+        except ValueError:
+            value = numbers.LARGEST * 10
+        return numbers.literal(value, node.span, self.diagnostics)
+
+    def _string(self, node: ast.String, scope: Scope, place: Place | None) -> Value:
+        return Text(node.value)
+
+    def _name(self, node: ast.Name, scope: Scope, place: Place | None) -> Value:
+        found = scope.find(node.text)
+        if isinstance(found, Thunk):
+            role = place and attrs.evolve(place, role=found.name)
+            return self.evaluate(found.expression, found.scope, role)
+        if isinstance(found, Poison):
+            raise Abort
+        if found is not None:
+            return found
+        return self.defined(node.text, node.span, (), scope, place)
+
+    def defined(
+        self, name: str, span: Span, arguments: tuple[ast.Argument, ...], scope: Scope, place: Place | None
+    ) -> Value:
+        """A use of a definition of the space or of a word of the language, with its arguments."""
+        item = self.names.definitions.get(name)
+        if isinstance(item, ast.Param):
+            return self.parameter(name, span)
+        if isinstance(item, ast.OpDef):
+            return self.use_op(item, arguments, scope, span)
+        if isinstance(item, (ast.CellDef, ast.CellAlias)):
+            return use_cell(self, self._cells, name, span, arguments, scope, independent=False)
+        if isinstance(item, ast.SetDef):
+            raise self.wrong("a set is not an operation", span, "this is a set", help=f"write `choose {name}`")
+        if isinstance(item, ast.Bind):
+            self.not_yet("decisions with a name at the level of the space", item.span)
+        if name in CONSTANTS:
+            return Text(name) if name == "same" else Num(name == "true")
+        if name in PLANNED:
+            self.not_yet(f"operations `{name}`", span)
+        if name in PRIMITIVES and not PRIMITIVES[name].internal:
+            return use_primitive(self, PRIMITIVES[name], arguments, scope, span)
+        raise Abort  # reported as NAS101
+
+    def use_op(
+        self, item: ast.OpDef, arguments: tuple[ast.Argument, ...], scope: Scope, span: Span
+    ) -> Operation:
+        """An operation of the language: its body is evaluated anew for every input it is applied to."""
+        bound = self.bind_formals(item.formals, arguments, scope, f"operation `{item.name}`", span)
+
+        def run(inputs: tuple[Tensor, ...], place: Place) -> Tensor:
+            inside = attrs.evolve(place, uses=(*place.uses, (item.name.text, span)))
+            names: dict[str, Value | Thunk] = dict(bound)
+            type_ = inputs[0].type
+            names["cin"] = Num(place.builder.size(type_.channels), type_.channels)
+            body_scope = Scope(names, self.space_scope)
+            for where in item.where:
+                names[where.name.text] = Thunk(where.value, body_scope, where.name.text)
+            body = self.operation(item.body, body_scope, inside)
+            return self.apply(body, inputs, inside, item.body.span)
+
+        return Operation(run, 1, span)
+
+    def bind_formals(
+        self,
+        formals: ast.Formals,
+        arguments: tuple[ast.Argument, ...],
+        scope: Scope,
+        what: str,
+        span: Span,
+    ) -> dict[str, Value | Thunk]:
+        """Own formals from arguments and defaults; ambient ones by keyword, else by name at the place of use."""
+        given: dict[str, ast.Expr] = {}
+        positional = [a for a in arguments if a.name is None]
+        for formal, argument in zip(formals.own, positional, strict=False):
+            given[formal.name.text] = argument.value
+        given.update({a.name.text: a.value for a in arguments if a.name is not None})
+        bound: dict[str, Value | Thunk] = {}
+        ambient = {f.name.text for f in formals.ambient}
+        for formal in (*formals.own, *formals.ambient):
+            name = formal.name.text
+            visible = scope.find(name) if name in ambient else None
+            if name in given:
+                bound[name] = self.evaluate(given[name], scope, None)
+            elif isinstance(visible, Thunk):
+                bound[name] = self.evaluate(visible.expression, visible.scope, None)
+            elif visible is not None:
+                bound[name] = visible
+            elif name in ambient and isinstance(self.names.definitions.get(name), ast.Param):
+                bound[name] = self.parameter(name, span)
+            elif formal.default is not None:
+                bound[name] = self.evaluate(formal.default, Scope(bound, self.space_scope), None)
+            elif name in ambient:
+                self.diagnostics.error(
+                    "NAS107",
+                    f"{what} takes `{name}` from its place of use, and nothing there is called `{name}`",
+                    span,
+                    "used here",
+                    secondary=(Label(formal.span, "taken by name"),),
+                    help=f"write `{name}=...` as an argument, or `with {name}=...` after the use",
+                )
+                raise Abort
+            else:
+                raise Abort  # reported as NAS102
+        return bound
+
+    def _call(self, node: ast.Call, scope: Scope, place: Place | None) -> Value:
+        target = node.function
+        if isinstance(target, ast.Independent):
+            return use_cell(
+                self, self._cells, target.cell.text, node.span, node.arguments, scope, independent=True
+            )
+        if not isinstance(target, ast.Name):
+            raise self.wrong("this cannot be called", target.span, "not an operation with a name")
+        if target.text in FUNCTIONS and scope.find(target.text) is None:
+            values = [self.evaluate(a.value, scope, None) for a in node.arguments]
+            wanted = [v for v in values if isinstance(v, Num) and not isinstance(v.value, bool)]
+            if len(wanted) != len(values):
+                raise self.wrong(f"`{target.text}` takes numbers", node.span, "not a number")
+            return numbers.call(target.text, wanted, node.span, self.diagnostics)
+        if scope.find(target.text) is not None:
+            raise self.wrong(f"`{target.text}` takes no arguments here", node.span, "a value, not a definition")
+        return self.defined(target.text, node.span, node.arguments, scope, place)
+
+    def _independent(self, node: ast.Independent, scope: Scope, place: Place | None) -> Value:
+        return use_cell(self, self._cells, node.cell.text, node.span, (), scope, independent=True)
+
+    def _list(self, node: ast.List, scope: Scope, place: Place | None) -> Value:
+        return ListValue(tuple(self.evaluate(i, scope, None) for i in node.items))
+
+    def _group(self, node: ast.Group, scope: Scope, place: Place | None) -> Value:
+        return Tuple(tuple(self.value(i, scope, place) for i in node.items))
+
+    def value(self, node: ast.Expr, scope: Scope, place: Place | None) -> Tensor:
+        """`node` as a value. Raises Abort after NAS201 for anything else."""
+        found = self.evaluate(node, scope, place)
+        if not isinstance(found, Tensor):
+            raise self.wrong("a value is needed here", node.span, f"this is {found.kind}")
+        return found
+
+    def _negate(self, node: ast.Negate, scope: Scope, place: Place | None) -> Value:
+        operand = self.evaluate(node.operand, scope, None)
+        return numbers.arithmetic("-", Num.of(0), operand, node.span, self.diagnostics)
+
+    def _binary(self, node: ast.Binary, scope: Scope, place: Place | None) -> Value:
+        left = self.evaluate(node.left, scope, place)
+        if node.operator in ("and", "or"):
+            if self.truth(left, node.left.span) is (node.operator == "or"):
+                return left
+            right = self.evaluate(node.right, scope, place)
+            return Num(self.truth(right, node.right.span))
+        right = self.evaluate(node.right, scope, place)
+        act = numbers.arithmetic if node.operator in ("+", "-", "*", "/", "//", "%") else numbers.compare
+        return act(node.operator, left, right, node.operator_span, self.diagnostics)
+
+    def truth(self, value: Value, span: Span) -> bool:
+        if isinstance(value, Num) and isinstance(value.value, bool):
+            return value.value
+        raise self.wrong("a condition is needed here", span, f"this is {value.kind}", help="compare it with something")
+
+    def _if(self, node: ast.If, scope: Scope, place: Place | None) -> Value:
+        condition = self.truth(self.evaluate(node.condition, scope, place), node.condition.span)
+        return self.evaluate(node.yes if condition else node.no, scope, place)
+
+    def _pipe(self, node: ast.Pipe, scope: Scope, place: Place | None) -> Value:
+        first = self.evaluate(node.stages[0], scope, place)
+        rest = node.stages[1:]
+        if isinstance(first, (Tensor, Tuple)):
+            if place is None:
+                raise self.wrong("nothing can be built here", node.span, "a number is needed")
+            inputs = first.items if isinstance(first, Tuple) else (first,)
+            return self._chain(inputs, rest, scope, place)
+        if not isinstance(first, Operation):
+            raise self.wrong("`>>` joins a value or an operation with operations", node.stages[0].span, f"this is {first.kind}")
+        head = first
+
+        def run(inputs: tuple[Tensor, ...], where: Place) -> Tensor:
+            out = self.apply(head, inputs, where, node.stages[0].span)
+            return self._chain((out,), rest, scope, where)
+
+        return Operation(run, head.arity, node.span)
+
+    def _chain(
+        self, inputs: tuple[Tensor, ...], stages: tuple[ast.Expr, ...], scope: Scope, place: Place
+    ) -> Tensor:
+        for stage in stages:
+            inputs = (self.apply(self.operation(stage, scope, place), inputs, place, stage.span),)
+        return inputs[0]
+
+    def _with(self, node: ast.With, scope: Scope, place: Place | None) -> Value:
+        bound = self.evaluate(node.value, scope, None)
+        return self.evaluate(node.target, scope.inner({node.name.text: bound}), place)
+
+    def _index(self, node: ast.Index, scope: Scope, place: Place | None) -> Value:
+        target = self.evaluate(node.target, scope, place)
+        if isinstance(target, ListValue):
+            at = self.integer(node.index, scope, "an index", 1, len(target.items))
+            return target.items[at - 1]
+        if isinstance(target, FamilyValue):
+            at = self.integer(node.index, scope, f"an index of `{target.name}`", 1, max(1, len(target.members)))
+            if not target.members:
+                raise self.wrong(f"`{target.name}` has no members yet", node.span, "used before the first is made")
+            return target.members[at - 1]
+        raise self.wrong("only a list or a family of values has an index", node.target.span, f"this is {target.kind}")
+
+    def _attribute(self, node: ast.Attribute, scope: Scope, place: Place | None) -> Value:
+        target = self.value(node.target, scope, place)
+        if place is None:
+            raise Abort
+        sizes = place.builder.shape(target.type)
+        if node.name.text == "channels":
+            return Num(sizes[0], target.type.channels)
+        if node.name.text == "size":
+            return Extent(sizes[1:])
+        raise self.wrong(
+            f"a value has no `.{node.name}`{did_you_mean(node.name.text, ('channels', 'size'))}",
+            node.name.span,
+            "not known",
+            code="NAS101",
+        )
+
+    def report_uses(self, place: Place) -> tuple[Note, ...]:
+        """Notes that say by which uses a definition was reached."""
+        return tuple(Note(f"in the use of `{name}` here", span) for name, span in reversed(place.uses[-2:]))
+
+    _HANDLERS = {
+        ast.Number: _number,
+        ast.String: _string,
+        ast.Name: _name,
+        ast.Call: _call,
+        ast.Independent: _independent,
+        ast.List: _list,
+        ast.Group: _group,
+        ast.Negate: _negate,
+        ast.Binary: _binary,
+        ast.If: _if,
+        ast.Pipe: _pipe,
+        ast.With: _with,
+        ast.Index: _index,
+        ast.Attribute: _attribute,
+        ast.Merge: choices.merge,
+        ast.Gather: choices.gather,
+        ast.Choose: choices.choose,
+        ast.Repeat: choices.repeat,
+    }
+
+
+def _plain(value: Value) -> object:
+    if isinstance(value, Num):
+        return value.value
+    if isinstance(value, ListValue):
+        return [_plain(v) for v in value.items]
+    return str(value)

@@ -1,0 +1,493 @@
+"""Name resolution: what every name means, before anything is evaluated.
+
+Takes a parsed space, returns its definitions by name. Invariant: reports each
+unknown name, wrong argument, duplicate, shadowing, recursion and unused
+declaration once, in definitions that are never used as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Union
+
+import attrs
+
+from nasdsl.diagnostics import Diagnostics, Label, Span, did_you_mean
+from nasdsl.ops import PLANNED, PRIMITIVES
+from nasdsl.syntax import ast
+
+Definition = Union[ast.Param, ast.Bind, ast.OpDef, ast.CellDef, ast.CellAlias, ast.SetDef]
+
+FUNCTIONS: Mapping[str, int | None] = {"int": 1, "round8": 1, "min": None, "max": None}
+"""Functions over numbers, with their number of arguments (None: any)."""
+
+CONSTANTS = frozenset({"same", "true", "false"})
+WORDS = frozenset({"cin"})
+LANGUAGE = frozenset(name for name, p in PRIMITIVES.items() if not p.internal) | PLANNED
+
+
+@attrs.frozen
+class Names:
+    """The definitions of one space."""
+
+    space: ast.Space
+    definitions: Mapping[str, Definition]
+
+    def cell(self, name: str) -> tuple[ast.CellDef, tuple[ast.Argument, ...]] | None:
+        """The definition behind a cell or a chain of aliases, with the aliases' arguments, outermost first."""
+        arguments: list[ast.Argument] = []
+        seen = set()
+        found = self.definitions.get(name)
+        while isinstance(found, ast.CellAlias) and found.name.text not in seen:
+            seen.add(found.name.text)
+            arguments.extend(found.arguments)
+            found = self.definitions.get(found.base.text)
+        return (found, tuple(arguments)) if isinstance(found, ast.CellDef) else None
+
+    def items(self, kind: type[Any]) -> list[Any]:
+        return [i for i in self.space.items if isinstance(i, kind)]
+
+
+@attrs.frozen
+class Signature:
+    """What a call may say: positional names, keyword names, and which of them must be given."""
+
+    what: str
+    positional: tuple[str, ...]
+    keywords: tuple[str, ...]
+    required: tuple[str, ...]
+
+
+def signature(names: Names, name: str) -> Signature | None:
+    """The signature of an operation, set or cell; None for anything else."""
+    if name in names.definitions:
+        found = names.definitions[name]
+        if isinstance(found, (ast.OpDef, ast.SetDef)):
+            own = tuple(f.name.text for f in found.formals.own)
+            ambient = tuple(f.name.text for f in found.formals.ambient)
+            needed = tuple(f.name.text for f in found.formals.own if f.default is None)
+            kind = "operation" if isinstance(found, ast.OpDef) else "set"
+            return Signature(f"{kind} `{name}`", own, own + ambient, needed)
+        if isinstance(found, (ast.CellDef, ast.CellAlias)):
+            cell = names.cell(name)
+            ambient = tuple(f.name.text for f in cell[0].formals.ambient) if cell else ()
+            return Signature(f"cell `{name}`", (), ambient, ())
+        return None
+    if name in PRIMITIVES and not PRIMITIVES[name].internal:
+        every = tuple(p.name for p in PRIMITIVES[name].parameters)
+        needed = tuple(p.name for p in PRIMITIVES[name].parameters if p.required)
+        return Signature(f"operation `{name}`", every, every, needed)
+    return None
+
+
+def check_arguments(
+    known: Signature, arguments: Iterable[ast.Argument], place: Span, diagnostics: Diagnostics
+) -> bool:
+    """Reports NAS102 for every argument that does not fit; returns whether all do."""
+    given: dict[str, Span] = {}
+    position = 0
+    good = True
+
+    def report(message: str, span: Span, label: str, **more: Any) -> None:
+        nonlocal good
+        good = False
+        diagnostics.error("NAS102", message, span, label, **more)
+
+    for argument in arguments:
+        if argument.name is None:
+            if position >= len(known.positional):
+                takes = f"takes {len(known.positional)} unnamed" if known.positional else "takes no unnamed"
+                names = f"; it has {_listed(known.keywords)}" if known.keywords else ""
+                report(
+                    f"{known.what} {takes} argument{'s' if len(known.positional) != 1 else ''}{names}",
+                    argument.span,
+                    "one too many",
+                )
+                break
+            name = known.positional[position]
+            position += 1
+        else:
+            name = argument.name.text
+            if name not in known.keywords:
+                suggestion = did_you_mean(name, known.keywords)
+                report(f"{known.what} has no argument `{name}`{suggestion}", argument.name.span, "not known here")
+                continue
+        if name in given:
+            report(
+                f"`{name}` of {known.what} is given twice",
+                argument.span,
+                "again here",
+                secondary=(Label(given[name], "first given here"),),
+            )
+        given[name] = argument.span
+    missing = [n for n in known.required if n not in given]
+    if missing:
+        report(f"{known.what} needs {_listed(missing)}", place, "not given")
+    return good
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{n}`" for n in names)
+
+
+def resolve(space: ast.Space, diagnostics: Diagnostics, *, partial: bool = False) -> Names:
+    """Builds the table of definitions and checks every use of a name.
+
+    Args:
+        partial: some items could not be parsed, so a missing definition proves nothing.
+    """
+    definitions: dict[str, Definition] = {}
+    for item in space.items:
+        if isinstance(item, (ast.Param, ast.Bind, ast.OpDef, ast.CellDef, ast.CellAlias, ast.SetDef)):
+            _define(item, definitions, diagnostics)
+    names = Names(space, definitions)
+    _Resolver(names, diagnostics, partial).run()
+    return names
+
+
+def _define(item: Definition, table: dict[str, Definition], diagnostics: Diagnostics) -> None:
+    name = item.name.text
+    if name in table:
+        diagnostics.error(
+            "NAS103",
+            f"`{name}` is defined twice",
+            item.name.span,
+            "again here",
+            secondary=(Label(table[name].name.span, "first defined here"),),
+            help="give one of them another name",
+        )
+        return
+    if name in LANGUAGE or name in FUNCTIONS or name in CONSTANTS or name in WORDS:
+        diagnostics.error(
+            "NAS105",
+            f"`{name}` is a word of the language and cannot be defined again",
+            item.name.span,
+            "choose another name",
+        )
+    table[name] = item
+
+
+@attrs.define
+class _Local:
+    """A name of a formal, a bind or an index, with whether anything reads it."""
+
+    span: Span
+    what: str
+    used: bool = False
+
+
+_Locals = dict[str, _Local]
+
+
+class _Resolver:
+    """One walk over a space; see `resolve`."""
+
+    def __init__(self, names: Names, diagnostics: Diagnostics, partial: bool) -> None:
+        self.names = names
+        self.diagnostics = diagnostics
+        self.partial = partial
+        self.used: set[str] = set()
+        self.edges: dict[str, dict[str, Span]] = {n: {} for n in names.definitions}
+        self.current = ""
+
+    def run(self) -> None:
+        for item in self.names.space.items:
+            self.current = item.name.text if hasattr(item, "name") else ""
+            if self.current not in self.edges:
+                self.current = ""
+            self._item(item)
+        self._recursion()
+        if not self.partial:
+            self._unused()
+
+    def _item(self, item: ast.Item) -> None:
+        if isinstance(item, (ast.Param, ast.Bind)):
+            if isinstance(item, ast.Bind) and item.family is not None:
+                self._walk(item.family.low, {})
+                self._walk(item.family.high, {})
+            self._walk(item.value, {})
+        elif isinstance(item, ast.Input):
+            for argument in item.arguments:
+                self._walk(argument.value, {})
+        elif isinstance(item, ast.Limit):
+            self._walk(item.bound, {})
+        elif isinstance(item, ast.OpDef):
+            local = self._formals(item.formals, f"operation `{item.name}`")
+            for where in item.where:
+                self._bind(local, where.name, f"operation `{item.name}`")
+            for where in item.where:
+                self._walk(where.value, local)
+            self._walk(item.body, local)
+            self._unread(local)
+        elif isinstance(item, ast.SetDef):
+            local = self._formals(item.formals, f"set `{item.name}`")
+            self._options(item.options, local)
+            self._unread(local)
+        elif isinstance(item, ast.CellDef):
+            self._cell(item)
+        elif isinstance(item, ast.CellAlias):
+            self._alias(item)
+        elif isinstance(item, ast.Network):
+            self._network(item)
+
+    def _formals(self, formals: ast.Formals, what: str) -> _Locals:
+        local: _Locals = {}
+        for formal in (*formals.own, *formals.ambient):
+            if formal.default is not None:
+                self._walk(formal.default, dict(local))
+            self._bind(local, formal.name, what)
+        return local
+
+    def _bind(self, local: _Locals, name: ast.Ident, what: str) -> None:
+        shadowed = self.names.definitions.get(name.text)
+        if name.text in local:
+            self.diagnostics.error(
+                "NAS103",
+                f"`{name}` is defined twice in {what}",
+                name.span,
+                "again here",
+                secondary=(Label(local[name.text].span, "first defined here"),),
+            )
+        elif name.text in LANGUAGE or name.text in FUNCTIONS or name.text in CONSTANTS | WORDS:
+            self.diagnostics.error(
+                "NAS105", f"`{name}` is a word of the language", name.span, "choose another name"
+            )
+        elif shadowed is not None and not isinstance(shadowed, ast.Param):
+            self.diagnostics.error(
+                "NAS105",
+                f"`{name}` hides a definition of the space",
+                name.span,
+                "choose another name",
+                secondary=(Label(shadowed.name.span, "defined here"),),
+            )
+        local[name.text] = _Local(name.span, what)
+
+    def _cell(self, item: ast.CellDef) -> None:
+        what = f"cell `{item.name}`"
+        local = self._formals(item.formals, what)
+        for bind in item.body:
+            inside = dict(local)
+            if bind.family is not None:
+                self._walk(bind.family.low, local)
+                self._walk(bind.family.high, local)
+                inside[bind.name.text] = _Local(bind.name.span, what, used=True)
+            self._walk(bind.value, inside)
+            self._bind(local, bind.name, what)
+        self._walk(item.result, local)
+        self._unread(local)
+
+    def _alias(self, item: ast.CellAlias) -> None:
+        self._reference(item.base.text, item.base.span, {})
+        base = self.names.definitions.get(item.base.text)
+        if base is not None and not isinstance(base, (ast.CellDef, ast.CellAlias)):
+            self.diagnostics.error(
+                "NAS201",
+                f"`{item.base}` is not a cell",
+                item.base.span,
+                "a cell is needed here",
+                secondary=(Label(base.name.span, "defined here"),),
+            )
+            return
+        for argument in item.arguments:
+            self._walk(argument.value, {})
+        known = signature(self.names, item.name.text)
+        if known is not None and base is not None:
+            check_arguments(known, item.arguments, item.span, self.diagnostics)
+
+    def _network(self, item: ast.Network) -> None:
+        seen: dict[str, Span] = {}
+        for step in item.steps:
+            if step.label.text in seen:
+                self.diagnostics.error(
+                    "NAS103",
+                    f"the label `{step.label}` is used twice in the network",
+                    step.label.span,
+                    "again here",
+                    secondary=(Label(seen[step.label.text], "first used here"),),
+                )
+            seen[step.label.text] = step.label.span
+            self._walk(step.value, {})
+
+    def _options(self, options: tuple[ast.Option, ...], local: _Locals) -> None:
+        for option in options:
+            for value in (option.value, option.to, option.step):
+                if value is not None:
+                    self._walk(value, local)
+
+    def _reference(self, name: str, span: Span, local: _Locals) -> None:
+        """A use of `name`: marks it used, reports it when nothing has that name."""
+        if name in local:
+            local[name].used = True
+        elif name in self.names.definitions:
+            self.used.add(name)
+            if self.current:
+                self.edges[self.current].setdefault(name, span)
+            self._ambients(name, local)
+        elif name in LANGUAGE or name in CONSTANTS or name in WORDS or name in FUNCTIONS:
+            return
+        elif not self.partial:
+            visible = [*local, *self.names.definitions, *sorted(LANGUAGE)]
+            self.diagnostics.error(
+                "NAS101", f"nothing here is called `{name}`", span, f"not known{did_you_mean(name, visible)}"
+            )
+
+    def _ambients(self, name: str, local: _Locals) -> None:
+        """The ambient names of a definition are read from the place of use."""
+        found = self.names.definitions[name]
+        if isinstance(found, (ast.CellDef, ast.CellAlias)):
+            cell = self.names.cell(name)
+            formals = cell[0].formals if cell else ast.Formals()
+        elif isinstance(found, (ast.OpDef, ast.SetDef)):
+            formals = found.formals
+        else:
+            return
+        for formal in formals.ambient:
+            if formal.name.text in local:
+                local[formal.name.text].used = True
+            elif isinstance(self.names.definitions.get(formal.name.text), ast.Param):
+                self.used.add(formal.name.text)
+
+    def _walk(self, node: Any, local: _Locals) -> None:
+        """Visits every name of an expression; `local` are the names of the scope it stands in."""
+        if isinstance(node, ast.Name):
+            self._reference(node.text, node.span, local)
+            self._bare(node, local)
+        elif isinstance(node, ast.Call):
+            self._call(node, local)
+        elif isinstance(node, ast.Independent):
+            self._reference(node.cell.text, node.cell.span, local)
+        elif isinstance(node, ast.Choose) and isinstance(node.options, ast.Ident):
+            self._reference(node.options.text, node.options.span, local)
+            self._bare(ast.Name(node.options.text, span=node.options.span), local)
+        elif isinstance(node, ast.Choose):
+            self._options(tuple(o for o in node.options if isinstance(o, ast.Option)), local)
+        elif isinstance(node, ast.Repeat):
+            self._walk(node.count, local)
+            inside = dict(local)
+            if node.index is not None:
+                inside[node.index.text] = _Local(node.index.span, "this repetition")
+            self._walk(node.body, inside)
+            if node.index is not None:
+                self._unread({node.index.text: inside[node.index.text]})
+        elif isinstance(node, ast.With):
+            self._walk(node.value, local)
+            self._walk(node.target, {**local, node.name.text: _Local(node.name.span, "", used=True)})
+        elif isinstance(node, ast.Gather):
+            self._gather(node, local)
+        else:
+            for child in children(node):
+                self._walk(child, local)
+
+    def _bare(self, node: ast.Name, local: _Locals) -> None:
+        """A name without parentheses is a use without arguments: those it needs are missing."""
+        if node.text in local or node.text in FUNCTIONS:
+            return
+        known = signature(self.names, node.text)
+        if known is not None:
+            check_arguments(known, (), node.span, self.diagnostics)
+
+    def _call(self, node: ast.Call, local: _Locals) -> None:
+        target = node.function
+        for argument in node.arguments:
+            self._walk(argument.value, local)
+        if isinstance(target, ast.Independent):
+            name, span = target.cell.text, target.cell.span
+        elif isinstance(target, ast.Name):
+            name, span = target.text, target.span
+        else:
+            self._walk(target, local)
+            return
+        self._reference(name, span, local)
+        known = None if name in local else signature(self.names, name)
+        if known is not None:
+            check_arguments(known, node.arguments, node.span, self.diagnostics)
+        elif name in FUNCTIONS and FUNCTIONS[name] not in (None, len(node.arguments)):
+            self.diagnostics.error("NAS102", f"`{name}` takes one number", node.span, "not one")
+
+    def _gather(self, node: ast.Gather, local: _Locals) -> None:
+        for bound in (getattr(node.how, "low", None), getattr(node.how, "high", None), node.into):
+            if bound is not None:
+                self._walk(bound, local)
+        bound_names: _Locals = {}
+        for source in node.sources:
+            if not isinstance(source.place, ast.Earlier):
+                self._walk(source.place, local)
+            inside = dict(local)
+            for name, value in source.bindings:
+                self._walk(value, local)
+                inside[name.text] = bound_names[name.text] = _Local(name.span, "", used=True)
+            if source.via is not None:
+                self._walk(source.via, inside)
+        if node.via is not None:
+            self._walk(node.via, {**local, **bound_names})
+
+    def _unread(self, local: _Locals) -> None:
+        if self.partial:
+            return
+        for name, entry in local.items():
+            if not entry.used and entry.what:
+                self.diagnostics.warning("NAS106", f"`{name}` of {entry.what} is never used", entry.span, "not read")
+
+    def _unused(self) -> None:
+        for name, item in self.names.definitions.items():
+            if name not in self.used:
+                kind = {
+                    ast.Param: "parameter",
+                    ast.OpDef: "operation",
+                    ast.SetDef: "set",
+                    ast.Bind: "decision",
+                }.get(type(item), "cell")
+                self.diagnostics.warning(
+                    "NAS106", f"{kind} `{name}` is never used", item.name.span, "declared here", help="remove it, or use it"
+                )
+
+    def _recursion(self) -> None:
+        """Reports each cycle of the definition graph once, at the definition that closes it."""
+        state: dict[str, int] = {}
+        for start in self.edges:
+            stack: list[tuple[str, Iterator[str]]] = []
+            if state.get(start):
+                continue
+            state[start] = 1
+            stack.append((start, iter(self.edges[start])))
+            while stack:
+                name, rest = stack[-1]
+                following = next(rest, None)
+                if following is None:
+                    state[name] = 2
+                    stack.pop()
+                elif state.get(following) == 1:
+                    trail = [n for n, _ in stack]
+                    self._report_cycle(trail[trail.index(following) :])
+                elif not state.get(following):
+                    state[following] = 1
+                    stack.append((following, iter(self.edges[following])))
+
+    def _report_cycle(self, trail: list[str]) -> None:
+        closed = [*trail, trail[0]]
+        text = " -> ".join(f"`{n}`" for n in closed)
+        labels = tuple(
+            Label(self.edges[a][b], f"`{a}` uses `{b}`") for a, b in zip(closed[:-1], closed[1:], strict=True)
+        )
+        self.diagnostics.error(
+            "NAS104",
+            f"a definition may not use itself: {text}",
+            self.names.definitions[trail[0]].name.span,
+            "defined by way of itself",
+            secondary=labels,
+            help="definitions form no cycle; use `repeat` for repetition",
+        )
+
+
+def children(node: Any) -> Iterator[Any]:
+    """The sub-expressions of an expression, in the order they were written."""
+    for field in attrs.fields(type(node)):
+        if field.name in ("span", "operator_span"):
+            continue
+        value = getattr(node, field.name)
+        parts = value if isinstance(value, tuple) else (value,)
+        for part in parts:
+            if isinstance(part, ast.Argument):
+                yield part.value
+            elif attrs.has(type(part)) and not isinstance(part, ast.Ident):
+                yield part
