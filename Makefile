@@ -1,0 +1,58 @@
+# make demo   from a .nas file to a retrained network on the digits, in a few minutes on two cores
+# make test   the tests
+# make lint   ruff and mypy
+# Each does all set-up itself: a virtual environment in $(VENV), made once.
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_FLAGS ?= -c constraints.txt
+
+DEMO_DIR ?= build/demo
+DEMO_PARAMS ?= --param C=4 --param layers=5 --param resolution=16
+DEMO_SEARCH_EPOCHS ?= 4
+DEMO_RETRAIN_EPOCHS ?= 8
+DEMO_SEED ?= 0
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install demo test slow lint format clean
+
+help:
+	@sed -n 's/^# //p' Makefile | head -4
+
+install: $(STAMP)
+
+# One install command on purpose: pip then weighs torchvision's `torch==` requirement and the
+# constraint together and keeps a local build (2.13.0+cpu satisfies 2.13.0) where one is offered.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nasdsl needs Python 3.11 or newer; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/nasdsl compile spaces/darts.nas --method toponas -o $(DEMO_DIR) $(DEMO_PARAMS)
+	$(BIN)/python $(DEMO_DIR)/search.py --data digits --epochs $(DEMO_SEARCH_EPOCHS) \
+	    --out $(DEMO_DIR)/runs/$(DEMO_SEED) --seed $(DEMO_SEED) --restart
+	$(BIN)/python $(DEMO_DIR)/retrain.py --data digits --epochs $(DEMO_RETRAIN_EPOCHS) \
+	    --out $(DEMO_DIR)/runs/$(DEMO_SEED) --seed $(DEMO_SEED) --restart
+	@echo "pictures: `find $(DEMO_DIR)/runs/$(DEMO_SEED) -name '*.svg' | sort | tr '\n' ' '`"
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q -n 2
+
+slow: $(STAMP)
+	$(BIN)/python -m pytest -q -n 2 -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist

@@ -1,0 +1,52 @@
+"""`nasdsl compile`: the main job.
+
+Takes a space and a method, writes a directory that searches and retrains. Invariant: the same input
+gives the same bytes; nothing is written when anything is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nasdsl.cli.arguments import (
+    CommandLineError,
+    Parser,
+    assignments,
+    file_argument,
+    method_arguments,
+    promise,
+)
+from nasdsl.cli.dispatch import FINE
+from nasdsl.cli.space import load
+
+
+def configure(parser: Parser) -> None:
+    """Declares the options."""
+    file_argument(parser)
+    method_arguments(parser, required=True)
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", help="the directory to write (default: build/SPACE-METHOD)"
+    )
+    promise(parser, "--explain", "say what every pass changed and why")
+    promise(parser, "--within", "search inside a subspace only", metavar="SUBSPACE")
+    parser.example(
+        "nasdsl compile darts --method toponas -o build/darts-toponas --param layers=5 --set epochs=2",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compiles and writes."""
+    params = assignments("--param", args.param)
+    settings = assignments("--set", args.settings, words=True)
+    space = load(args.file, params)
+    program = space.compile(args.method, passes=args.passes, settings=settings)
+    directory = Path(args.output or Path("build") / f"{space.name}-{args.method}")
+    try:
+        written = program.write(directory)
+    except OSError as error:
+        raise CommandLineError(f"cannot write `{directory}`: {error.strerror or error}") from error
+    for path in written:
+        print(path)
+    print(f"\nnext: python {directory / 'search.py'} --data digits")
+    return FINE

@@ -1,0 +1,57 @@
+"""The table of verbs.
+
+Takes nothing, returns data. Invariant: a verb is one line here and one module beside this one with
+`configure(parser)` and `run(args) -> exit code`; a promised verb is listed and says so.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen
+class Verb:
+    """One word of the command line.
+
+    Attributes:
+        name: the word; also the module `nasdsl.cli.NAME`.
+        summary: one line for `nasdsl --help`.
+        group: the heading it stands under there.
+    """
+
+    name: str
+    summary: str
+    group: str
+
+
+GROUPS = ("Read a space", "Search it", "Look inside", "What there is")
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb("check", "find every mistake of a file, without torch", GROUPS[0]),
+        Verb("explain", "a diagnostic at length, with an example and its cure", GROUPS[0]),
+        Verb("count", "the exact number of architectures", GROUPS[0]),
+        Verb("sample", "uniform random architectures, one JSON object a line", GROUPS[0]),
+        Verb("stats", "parameters, multiply-adds and memory of one architecture", GROUPS[0]),
+        Verb("draw", "a picture of the space or of one architecture", GROUPS[0]),
+        Verb("compile", "write the supernet, the search and the retraining of a method", GROUPS[1]),
+        Verb("ir", "the intermediate form as text, before or after passes", GROUPS[2]),
+        Verb("methods", "the search methods", GROUPS[3]),
+        Verb("passes", "the passes over the intermediate form", GROUPS[3]),
+        Verb("spaces", "the spaces that come with nasdsl", GROUPS[3]),
+    )
+}
+
+PROMISED = {
+    "fmt": "format .nas files",
+    "plan": "sizes, memory and time before any GPU hour is spent",
+    "diff": "what an edit of a space adds or removes",
+    "export": "one network without the library",
+    "verify": "re-check what a generated directory claims",
+    "report": "what a run found, with pictures",
+    "compare": "two runs side by side",
+    "benchmark": "measure a method on this machine",
+    "latency": "measure a latency table",
+    "lsp": "the language server for editors",
+}
