@@ -1,1 +1,4 @@
-"""Syntax: from text to AST and back."""
+"""The syntax of `.nas` files: tokens, tree, parser, formatter.
+
+Takes text, returns a tree, and the other way round. Invariant: parse(to_text(x)) == x.
+"""

@@ -1,194 +1,265 @@
-"""From Lark's parse tree to the AST.
+"""What the parser calls when it has read a rule: builds the nodes of the syntax tree.
 
-Takes the tree of one item, returns the AST node. Invariant: one function a rule;
-every node gets the span of its rule.
+Takes the children of a rule, tokens included, returns a node. Invariant: a node's
+span runs from its first token to its last.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from lark import Token, Tree
+import attrs
 
-from nasdsl.diagnostics import Source, Span
+from nasdsl.diagnostics import Span
 from nasdsl.syntax import ast
+from nasdsl.syntax.tokens import Token
 
-MAX_DEPTH = 120
+Children = list[Any]
+N = TypeVar("N")
+
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\"}
 
 
-class TooDeep(Exception):
-    """An expression nests deeper than MAX_DEPTH."""
+@attrs.frozen
+class _Many:
+    """What a helper rule found: nodes that have no node of their own around them."""
 
-    def __init__(self, span: Span) -> None:
-        super().__init__()
-        self.span = span
+    nodes: tuple[Any, ...]
+    span: Span
+
+
+def _span(children: Children) -> Span:
+    span: Span = children[0].span
+    return span if len(children) == 1 else span.to(children[-1].span)
+
+
+def _ident(token: Token) -> ast.Ident:
+    return ast.Ident(token.text, span=token.span)
+
+
+def _nodes(children: Children) -> tuple[Any, ...]:
+    return tuple(c for c in children if not isinstance(c, Token))
+
+
+def _after(children: Children, word: str) -> Any:
+    """The child that follows a word; None without the word."""
+    for index, child in enumerate(children):
+        if isinstance(child, Token) and child.text == word:
+            return children[index + 1]
+    return None
+
+
+def _bindings(children: Children) -> tuple[tuple[ast.Ident, Any], ...]:
+    """The `with NAME = value` among the children."""
+    return tuple(
+        (_ident(children[index + 1]), children[index + 3])
+        for index, child in enumerate(children)
+        if isinstance(child, Token) and child.type == "WITH"
+    )
+
+
+def _string(token: Token) -> ast.String:
+    value, text = [], iter(token.text[1:-1])
+    for character in text:
+        value.append(_ESCAPES[next(text)] if character == "\\" else character)
+    return ast.String("".join(value), span=token.span)
+
+
+def _named(children: Children) -> ast.Ident | None:
+    """The label or name in front of a value: `NAME :` or `NAME =`."""
+    return _ident(children[0]) if isinstance(children[0], Token) else None
 
 
 class Builder:
-    """Converts trees of one source."""
+    """One method for each rule of the grammar, named like it."""
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self._depth = 0
+    # --- items -------------------------------------------------------------------
 
-    def build(self, tree: Any) -> Any:
-        """The AST of a tree. Raises TooDeep."""
-        span = self.span(tree)
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise TooDeep(span)
-        try:
-            return _RULES[tree.data](self, tree.children, span)
-        finally:
-            self._depth -= 1
+    def start(self, c: Children) -> ast.File:
+        return ast.File(tuple(c), span=_span(c))
 
-    def span(self, item: Any) -> Span:
-        meta = item.meta if isinstance(item, Tree) else item
-        start = getattr(meta, "start_pos", 0) or 0
-        return Span(self.source, start, getattr(meta, "end_pos", start) or start)
+    def space(self, c: Children) -> ast.Space:
+        base = _after(c, "from")
+        return ast.Space(_ident(c[1]), base and _string(base), _nodes(c), span=_span(c))
 
-    def ident(self, token: Any) -> ast.Ident:
-        return ast.Ident(str(token), span=self.span(token))
+    def doc(self, c: Children) -> ast.Doc:
+        return ast.Doc(_string(c[1]), span=_span(c))
 
-    def maybe(self, tree: Any) -> Any:
-        return None if tree is None else self.build(tree)
+    def notation(self, c: Children) -> ast.Notation:
+        return ast.Notation(_ident(c[1]), span=_span(c))
 
-    def string(self, token: Token) -> ast.String:
-        try:
-            value = json.loads(str(token))
-        except ValueError:  # an escape that JSON does not know: taken as written
-            value = str(token)[1:-1]
-        return ast.String(str(value), span=self.span(token))
+    def distinct(self, c: Children) -> ast.DistinctBy:
+        return ast.DistinctBy(_ident(c[2]), span=_span(c))
 
-    def arguments(self, tree: Any) -> tuple[ast.Argument, ...]:
-        return () if tree is None else tuple(self.build(t) for t in tree.children)
+    def use(self, c: Children) -> ast.UsePython:
+        return ast.UsePython(_string(c[2]), span=_span(c))
 
-    def options(self, tree: Any) -> tuple[ast.Option, ...]:
-        return tuple(self.build(t) for t in tree.children)
+    def input(self, c: Children) -> ast.Input:
+        return ast.Input(_ident(c[1]), c[2].nodes, span=_span(c))
 
-    def formals(self, tree: Any) -> ast.Formals:
-        if tree is None:
-            return ast.Formals()
-        own, ambient = (() if t is None else tuple(self.build(f) for f in t.children) for t in tree.children)
-        return ast.Formals(own, ambient)
+    def param(self, c: Children) -> ast.Param:
+        return ast.Param(_ident(c[1]), c[3], span=_span(c))
 
+    def limit(self, c: Children) -> ast.Limit:
+        return ast.Limit(_ident(c[1]), c[2].text, c[3], span=_span(c))
 
-_Rule = Callable[[Builder, list[Any], Span], Any]
+    def bind(self, c: Children) -> ast.Bind:
+        family = c[1] if isinstance(c[1], ast.Family) else None
+        return ast.Bind(_ident(c[0]), family, c[-1], span=_span(c))
 
+    def family(self, c: Children) -> ast.Family:
+        return ast.Family(c[1], c[3], span=_span(c))
 
-def _binary(b: Builder, c: list[Any], s: Span) -> Any:
-    left = b.build(c[0])
-    for symbol, part in zip(c[1::2], c[2::2], strict=True):
-        right = b.build(part)
-        place = left.span.to(right.span)
-        left = ast.Binary(str(symbol), left, right, span=place, operator_span=b.span(symbol))
-    return left
+    def opdef(self, c: Children) -> ast.OpDef:
+        formals = c[2] if isinstance(c[2], ast.Formals) else ast.Formals()
+        where = tuple(n for n in c if isinstance(n, ast.Where))
+        return ast.OpDef(_ident(c[1]), formals, _after(c, "="), where, span=_span(c))
 
+    def where(self, c: Children) -> ast.Where:
+        return ast.Where(_ident(c[1]), c[3], span=_span(c))
 
-def _logic(word: str) -> _Rule:
-    def rule(b: Builder, c: list[Any], s: Span) -> Any:
-        left = b.build(c[0])
-        for part in c[1:]:
-            right = b.build(part)
-            left = ast.Binary(word, left, right, span=left.span.to(right.span), operator_span=s)
+    def celldef(self, c: Children) -> ast.CellDef:
+        binds = tuple(n for n in c if isinstance(n, ast.Bind))
+        return ast.CellDef(_ident(c[1]), c[2], binds, c[-2], span=_span(c))
+
+    def cellalias(self, c: Children) -> ast.CellAlias:
+        return ast.CellAlias(_ident(c[1]), _ident(c[3]), c[4].nodes, span=_span(c))
+
+    def setdef(self, c: Children) -> ast.SetDef:
+        formals = c[2] if isinstance(c[2], ast.Formals) else ast.Formals()
+        return ast.SetDef(_ident(c[1]), formals, c[-1].nodes, span=_span(c))
+
+    def setextend(self, c: Children) -> ast.SetExtend:
+        return ast.SetExtend(_ident(c[0]), c[2].nodes, span=_span(c))
+
+    def network(self, c: Children) -> ast.Network:
+        return ast.Network(_nodes(c), span=_span(c))
+
+    def step(self, c: Children) -> ast.Step:
+        return ast.Step(_ident(c[0]), c[2], span=_span(c))
+
+    def formals(self, c: Children) -> ast.Formals:
+        ambient = _after(c, ";")
+        own = c[1].nodes if isinstance(c[1], _Many) else ()
+        return ast.Formals(own, ambient.nodes if isinstance(ambient, _Many) else ())
+
+    def names(self, c: Children) -> _Many:
+        return _Many(_nodes(c), _span(c))
+
+    def formal(self, c: Children) -> ast.Formal:
+        return ast.Formal(_ident(c[0]), _after(c, "="), span=_span(c))
+
+    # --- expressions -------------------------------------------------------------
+
+    def conditional(self, c: Children) -> ast.If:
+        return ast.If(c[1], c[3], c[5], span=_span(c))
+
+    def pipe(self, c: Children) -> ast.Pipe:
+        return ast.Pipe(_nodes(c), span=_span(c))
+
+    def binary(self, c: Children) -> ast.Expr:
+        """`a - b - c` is `(a - b) - c`."""
+        left: ast.Expr = c[0]
+        for index in range(1, len(c), 2):
+            operator, right = c[index], c[index + 1]
+            left = ast.Binary(
+                operator.text,
+                left,
+                right,
+                span=left.span.to(right.span),
+                operator_span=operator.span,
+            )
         return left
 
-    return rule
+    disjunction = conjunction = comparison = sum = product = binary
 
+    def relation(self, c: Children) -> Token:
+        token: Token = c[0]
+        return token
 
-def _gather(b: Builder, c: list[Any], s: Span) -> Any:
-    sources = tuple(b.build(t) for t in c[2:-2])
-    return ast.Gather(str(c[0]), b.build(c[1]), sources, b.maybe(c[-2]), b.maybe(c[-1]), span=s)
+    equality = relation
 
+    def negate(self, c: Children) -> ast.Negate:
+        return ast.Negate(c[1], span=_span(c))
 
-def _source(b: Builder, c: list[Any], s: Span) -> Any:
-    pairs = c[1:-1]
-    bindings = tuple((b.ident(pairs[i]), b.build(pairs[i + 1])) for i in range(0, len(pairs), 2))
-    return ast.Source(b.build(c[0]), bindings, b.maybe(c[-1]), span=s)
+    def bound(self, c: Children) -> ast.With:
+        return ast.With(c[0], _ident(c[2]), c[4], span=_span(c))
 
+    def call(self, c: Children) -> ast.Call:
+        return ast.Call(c[0], c[1].nodes, span=_span(c))
 
-def _place(b: Builder, c: list[Any], s: Span) -> Any:
-    name = ast.Name(str(c[0]), span=b.span(c[0]))
-    return name if c[1] is None else ast.Index(name, b.build(c[1]), span=s)
+    def index(self, c: Children) -> ast.Index:
+        return ast.Index(c[0], c[2], span=_span(c))
 
+    def attribute(self, c: Children) -> ast.Attribute:
+        return ast.Attribute(c[0], _ident(c[2]), span=_span(c))
 
-def _choose(b: Builder, c: list[Any], s: Span) -> Any:
-    return ast.Choose(b.ident(c[0]) if isinstance(c[0], Token) else b.options(c[0]), span=s)
+    def number(self, c: Children) -> ast.Number:
+        return ast.Number(c[0].text, span=_span(c))
 
+    def string(self, c: Children) -> ast.String:
+        return _string(c[0])
 
-def _group(b: Builder, c: list[Any], s: Span) -> Any:
-    return b.build(c[0]) if len(c) == 1 else ast.Group(tuple(map(b.build, c)), span=s)
+    def name(self, c: Children) -> ast.Name:
+        return ast.Name(c[0].text, span=_span(c))
 
+    def group(self, c: Children) -> ast.Expr:
+        items = _nodes(c)
+        if len(items) > 1:
+            return ast.Group(items, span=_span(c))
+        # The parentheses belong to the value's place: carets below it cover them too.
+        inner: ast.Expr = attrs.evolve(items[0], span=_span(c))
+        return inner
 
-def _cell(b: Builder, c: list[Any], s: Span) -> Any:
-    binds = tuple(b.build(t) for t in c[2:-1])
-    return ast.CellDef(b.ident(c[0]), b.formals(c[1]), binds, b.build(c[-1]), span=s)
+    def list(self, c: Children) -> ast.List:
+        return ast.List(_nodes(c), span=_span(c))
 
+    def choose(self, c: Children) -> ast.Choose:
+        options = _ident(c[1]) if isinstance(c[1], Token) else c[1].nodes
+        return ast.Choose(options, span=_span(c))
 
-def _option(b: Builder, c: list[Any], s: Span) -> Any:
-    label = None if c[0] is None else b.ident(c[0])
-    return ast.Option(label, b.build(c[1]), b.maybe(c[3]), b.maybe(c[4]), span=s)
+    def repeat(self, c: Children) -> ast.Repeat:
+        index = _after(c, "as")
+        return ast.Repeat(c[1], index and _ident(index), c[-2], span=_span(c))
 
+    def independent(self, c: Children) -> ast.Independent:
+        return ast.Independent(_ident(c[1]), span=_span(c))
 
-def _bind(b: Builder, c: list[Any], s: Span) -> Any:
-    return ast.Bind(b.ident(c[0]), b.maybe(c[1]), b.build(c[2]), span=s)
+    def merge(self, c: Children) -> ast.Merge:
+        return ast.Merge(c[0].text, c[1].nodes, span=_span(c))
 
+    # --- parts of expressions ----------------------------------------------------
 
-def _operation(b: Builder, c: list[Any], s: Span) -> Any:
-    where = tuple(b.build(t) for t in c[3:])
-    return ast.OpDef(b.ident(c[0]), b.formals(c[1]), b.build(c[2]), where, span=s)
+    def gather(self, c: Children) -> ast.Gather:
+        sources = tuple(n for n in c if isinstance(n, ast.Source))
+        return ast.Gather(c[0].text, c[2], sources, _after(c, "via"), _after(c, "into"), span=_span(c))
 
+    def all(self, c: Children) -> ast.All:
+        return ast.All(span=_span(c))
 
-_RULES: dict[str, _Rule] = {
-    "doc": lambda b, c, s: ast.Doc(b.string(c[0]), span=s),
-    "notation": lambda b, c, s: ast.Notation(b.ident(c[0]), span=s),
-    "distinct": lambda b, c, s: ast.DistinctBy(b.ident(c[0]), span=s),
-    "use": lambda b, c, s: ast.UsePython(b.string(c[0]), span=s),
-    "input": lambda b, c, s: ast.Input(b.ident(c[0]), b.arguments(c[1]), span=s),
-    "param": lambda b, c, s: ast.Param(b.ident(c[0]), b.build(c[1]), span=s),
-    "bind": _bind,
-    "family": lambda b, c, s: ast.Family(b.build(c[0]), b.build(c[2]), span=s),
-    "limit": lambda b, c, s: ast.Limit(b.ident(c[0].children[0]), str(c[1]), b.build(c[2]), span=s),
-    "opdef": _operation,
-    "where": lambda b, c, s: ast.Where(b.ident(c[0]), b.build(c[1]), span=s),
-    "celldef": _cell,
-    "cellalias": lambda b, c, s: ast.CellAlias(b.ident(c[0]), b.ident(c[1]), b.arguments(c[2]), span=s),
-    "setdef": lambda b, c, s: ast.SetDef(b.ident(c[0]), b.formals(c[1]), b.options(c[2]), span=s),
-    "setplus": lambda b, c, s: ast.SetExtend(b.ident(c[0]), b.options(c[1]), span=s),
-    "network": lambda b, c, s: ast.Network(tuple(map(b.build, c)), span=s),
-    "step": lambda b, c, s: ast.Step(b.ident(c[0]), b.build(c[1]), span=s),
-    "formal": lambda b, c, s: ast.Formal(b.ident(c[0]), b.maybe(c[1]), span=s),
-    "cond": lambda b, c, s: ast.If(b.build(c[0]), b.build(c[1]), b.build(c[2]), span=s),
-    "pipe": lambda b, c, s: ast.Pipe(tuple(map(b.build, c)), span=s),
-    "disj": _logic("or"),
-    "conj": _logic("and"),
-    "comparison": _binary,
-    "sum": _binary,
-    "product": _binary,
-    "neg": lambda b, c, s: ast.Negate(b.build(c[0]), span=s),
-    "with_": lambda b, c, s: ast.With(b.build(c[0]), b.ident(c[1]), b.build(c[2]), span=s),
-    "call": lambda b, c, s: ast.Call(b.build(c[0]), b.arguments(c[1]), span=s),
-    "index": lambda b, c, s: ast.Index(b.build(c[0]), b.build(c[1]), span=s),
-    "attr": lambda b, c, s: ast.Attribute(b.build(c[0]), b.ident(c[1]), span=s),
-    "number": lambda b, c, s: ast.Number(str(c[0]), span=s),
-    "string": lambda b, c, s: b.string(c[0]),
-    "name": lambda b, c, s: ast.Name(str(c[0]), span=s),
-    "group": _group,
-    "list": lambda b, c, s: ast.List(tuple(map(b.build, c)), span=s),
-    "choose": _choose,
-    "repeat": lambda b, c, s: ast.Repeat(
-        b.build(c[0]), None if c[1] is None else b.ident(c[1]), b.build(c[2]), span=s
-    ),
-    "independent": lambda b, c, s: ast.Independent(b.ident(c[0]), span=s),
-    "merge": lambda b, c, s: ast.Merge(str(c[0]), b.arguments(c[1]), span=s),
-    "gather": _gather,
-    "all": lambda b, c, s: ast.All(span=s),
-    "pick": lambda b, c, s: ast.Pick(b.build(c[0]), b.maybe(c[2]), c[1] is not None, span=s),
-    "source": _source,
-    "earlier": lambda b, c, s: ast.Source(ast.Earlier(span=s), (), b.maybe(c[0]), span=s),
-    "place": _place,
-    "option": _option,
-    "arg": lambda b, c, s: ast.Argument(None if c[0] is None else b.ident(c[0]), b.build(c[1]), span=s),
-}
+    def pick(self, c: Children) -> ast.Pick:
+        return ast.Pick(c[1], c[3] if len(c) > 3 else None, len(c) > 2, span=_span(c))
+
+    def source(self, c: Children) -> ast.Source:
+        return ast.Source(c[0], _bindings(c), _after(c, "via"), span=_span(c))
+
+    def place(self, c: Children) -> ast.Name | ast.Index | ast.Earlier:
+        first: Token = c[0]
+        if first.type == "EARLIER":
+            return ast.Earlier(span=first.span)
+        name = ast.Name(first.text, span=first.span)
+        return name if len(c) == 1 else ast.Index(name, c[2], span=_span(c))
+
+    def options(self, c: Children) -> _Many:
+        return _Many(_nodes(c), _span(c))
+
+    def option(self, c: Children) -> ast.Option:
+        label = _named(c)
+        value = c[2] if label else c[0]
+        return ast.Option(label, value, _after(c, ".."), _after(c, "step"), span=_span(c))
+
+    def arguments(self, c: Children) -> _Many:
+        return _Many(_nodes(c), _span(c))
+
+    def argument(self, c: Children) -> ast.Argument:
+        return ast.Argument(_named(c), c[-1], span=_span(c))

@@ -1,0 +1,87 @@
+"""The table of codes and their explanations.
+
+Takes a code, returns its title and its page. Invariant: a code, once published,
+keeps its meaning; each has a page in `pages/` with an example and a cure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import attrs
+
+from nasdsl.diagnostics.diagnostic import Severity
+
+_PAGES = Path(__file__).resolve().parent / "pages"
+
+
+@attrs.frozen
+class Code:
+    """A stable code: its severity and what it is about."""
+
+    code: str
+    severity: Severity
+    title: str
+
+    @property
+    def page(self) -> str:
+        """The explanation, in Markdown."""
+        return (_PAGES / f"{self.code}.md").read_text("utf-8")
+
+
+_WARNINGS = frozenset({"NAS106", "NAS304"})
+_TITLES = {
+    "NAS001": "syntax error",
+    "NAS002": "unexpected character",
+    "NAS003": "unbalanced bracket",
+    "NAS004": "nesting too deep",
+    "NAS005": "file cannot be read",
+    "NAS006": "not exactly one space in the file",
+    "NAS101": "unknown name",
+    "NAS102": "wrong arguments",
+    "NAS103": "defined twice",
+    "NAS104": "recursion",
+    "NAS105": "hides another definition",
+    "NAS106": "unused declaration",
+    "NAS107": "ambient name not bound at the place of use",
+    "NAS108": "missing or repeated section",
+    "NAS109": "unknown or unfit parameter value",
+    "NAS201": "wrong kind of value",
+    "NAS202": "shapes differ in a sum",
+    "NAS203": "shapes differ in a concat",
+    "NAS204": "options of one choice have different shapes",
+    "NAS205": "operation does not accept its input",
+    "NAS206": "not an integer, or out of range",
+    "NAS207": "division by zero, or number too large",
+    "NAS208": "the network does not end in a vector",
+    "NAS209": "even kernel with pad=same",
+    "NAS301": "impossible choice",
+    "NAS302": "option or source named twice",
+    "NAS303": "two decisions with one path",
+    "NAS304": "`none` under a choice of inputs",
+    "NAS305": "limit that nobody can meet",
+    "NAS306": "unknown measure in a limit",
+    "NAS307": "expansion too large",
+    "NAS401": "architecture does not fit the space",
+    "NAS402": "architecture of another space",
+    "NAS403": "the space declares no such notation",
+    "NAS501": "unknown method",
+    "NAS502": "unknown setting or unfit value",
+    "NAS503": "unknown pass",
+    "NAS504": "the method does not fit the space",
+    "NAS901": "not yet available",
+}
+
+CODES: Mapping[str, Code] = MappingProxyType(
+    {
+        code: Code(code, Severity.WARNING if code in _WARNINGS else Severity.ERROR, title)
+        for code, title in _TITLES.items()
+    }
+)
+
+
+def explain(code: str) -> str:
+    """The explanation of a code. Raises KeyError for an unknown one."""
+    return CODES[code].page
