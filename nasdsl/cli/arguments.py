@@ -169,13 +169,13 @@ def assignments(option: str, pairs: Sequence[str], *, words: bool = False) -> di
         name, equals, text = pair.partition("=")
         name = name.strip()
         if not equals or not _NAME.fullmatch(name):
-            raise CommandLineError(f"{option} takes NAME=VALUE, not `{pair}`")
+            raise CommandLineError(f"{option} takes NAME=VALUE, not `{_short(pair)}`")
         if name in values:
             raise CommandLineError(f"{option} {name} is given twice")
         try:
             values[name] = value_of(text, words=words)
         except ValueError as error:
-            raise CommandLineError(f"{option} {pair}: {error}") from None
+            raise CommandLineError(f"{option} {name}: {error}") from None
     return values
 
 
@@ -196,7 +196,7 @@ def _value(text: str, words: bool, depth: int) -> Value:
     if _FLOAT.fullmatch(text):
         number = float(text)
         if number in {float("inf"), float("-inf")}:
-            raise ValueError(f"`{text}` is too large")
+            raise ValueError(f"`{_short(text)}` is too large")
         return number
     if text.startswith("[") and text.endswith("]"):
         if depth == _NESTING:
@@ -206,7 +206,12 @@ def _value(text: str, words: bool, depth: int) -> Value:
     if words and text and "[" not in text and "]" not in text:
         return text
     kinds = "a number, true, false or a list such as [1,2]"
-    raise ValueError(f"`{text}` is not {kinds}" if text else f"the value is missing: {kinds}")
+    raise ValueError(f"`{_short(text)}` is not {kinds}" if text else f"the value is missing: {kinds}")
+
+
+def _short(text: str) -> str:
+    """What a message quotes of a text of any length."""
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _parts(text: str) -> list[str]:
