@@ -64,7 +64,7 @@ def test_the_examples_of_the_help_parse(name: str) -> None:
     for command in (c for line in lines for c in line.split(" | nasdsl ")):
         words = shlex.split(command.removeprefix("nasdsl "))
         assert words[0] == name
-        assert parser.parse(words[1:])
+        assert parser.parse(words[1:]).color == "auto"
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

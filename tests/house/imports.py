@@ -21,7 +21,7 @@ class Import:
 
 def modules_of(package: Path) -> dict[str, Path]:
     """Every module of a package by its full name."""
-    found = {}
+    found: dict[str, Path] = {}
     for path in sorted(package.rglob("*.py")):
         parts = [package.name, *path.relative_to(package).with_suffix("").parts]
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
@@ -31,7 +31,7 @@ def modules_of(package: Path) -> dict[str, Path]:
 def imports_of(package: Path) -> list[Import]:
     """Every import in a package, those inside functions and under TYPE_CHECKING too."""
     modules = modules_of(package)
-    found = []
+    found: list[Import] = []
     for name, path in modules.items():
         tree = ast.parse(path.read_text("utf-8"), str(path))
         for node, on_load in _walk(tree.body, True):
