@@ -203,7 +203,7 @@ def _value(text: str, words: bool, depth: int) -> Value:
             raise ValueError(f"lists nest deeper than {_NESTING}")
         inside = text[1:-1].strip()
         return [_value(part.strip(), words, depth + 1) for part in _parts(inside)] if inside else []
-    if words and text and "[" not in text and "]" not in text:
+    if words and text and not text.startswith("["):
         return text
     kinds = "a number, true, false or a list such as [1,2]"
     raise ValueError(f"`{_short(text)}` is not {kinds}" if text else f"the value is missing: {kinds}")

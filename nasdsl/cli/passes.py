@@ -19,12 +19,13 @@ def configure(parser: Parser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints every pass."""
+    """Prints every pass with the stages it goes between."""
     from nasdsl.passes import PASSES
 
-    records = []
-    for name in PASSES.names():
-        found = PASSES.load(name)
-        records.append({"name": found.name, "summary": found.summary})
+    passes = [PASSES.load(name) for name in PASSES.names()]
+    records = [
+        {"name": p.name, "stage": f"{p.source.value} -> {p.target.value}", "summary": p.summary}
+        for p in passes
+    ]
     print_records(records, as_json=args.json)
     return FINE

@@ -18,7 +18,12 @@ def print_records(records: Sequence[Mapping[str, str]], *, as_json: bool) -> Non
     if not records:
         print("none")
         return
-    rows = [tuple(records[0]), *(tuple(r.values()) for r in records)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    print_table([tuple(records[0]), *(tuple(r.values()) for r in records)])
+
+
+def print_table(rows: Sequence[tuple[str, ...]], indent: int = 0) -> None:
+    """Prints rows of cells, columns aligned on the left; the first row is the heading."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        line = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        print(f"{' ' * indent}{line}".rstrip())
