@@ -1,202 +1,307 @@
-"""From AST to text: the formatter.
+"""Syntax tree -> text.
 
-Takes an AST node, returns its canonical text. Invariant: `parse(to_text(x)) == x`
-and formatting twice changes nothing. Comments are not part of the AST and are
-not kept.
+Takes any node, returns its text: items and whole files on lines of at most 100
+columns where that can be, everything smaller on one line (the canonical text of
+an option, for one). Invariant: parse(to_text(x)) == x, with no parentheses but the
+needed ones; printing what was printed changes nothing.
+
+Comments are not in the tree, so they are dropped.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nasdsl.syntax import ast
+from nasdsl.syntax.layout import Doc, Group, Line, Nest, fill, lay_out
 
 WIDTH = 100
-_OR, _AND, _COMPARE, _SUM, _PRODUCT, _UNARY, _AMBIENT, _POSTFIX, _ATOM = range(2, 11)
-_LEVELS = {
+
+# How tightly an expression holds together, as in the grammar.
+_EXPR, _PIPE, _OR, _AND, _COMPARISON, _SUM, _PRODUCT, _UNARY, _AMBIENT, _POSTFIX, _ATOM = range(11)
+
+_OPERATORS = {
     "or": _OR,
     "and": _AND,
-    **dict.fromkeys(("<", "<=", ">", ">=", "==", "!="), _COMPARE),
+    **dict.fromkeys(("<", "<=", ">", ">=", "==", "!="), _COMPARISON),
     **dict.fromkeys(("+", "-"), _SUM),
     **dict.fromkeys(("*", "/", "//", "%"), _PRODUCT),
 }
-_IF, _PIPE = 0, 1
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"})
 
 
 def to_text(node: Any) -> str:
-    """The text of any AST node."""
+    """The text of a node of the syntax tree. Comments are not part of the tree and are lost."""
     if isinstance(node, ast.File):
-        return "\n".join(to_text(s) for s in node.spaces)
-    if isinstance(node, ast.Space):
-        base = f" from {_string(node.base)}" if node.base is not None else ""
-        items = "".join(_indent(_item(i)) for i in node.items)
-        return f"space {node.name} {base.lstrip() + ' ' if base else ''}{{\n{items}}}\n"
-    if isinstance(node, (ast.Doc, ast.Notation, ast.DistinctBy, ast.UsePython, ast.Input, ast.Param, ast.Bind)):
-        return _item(node)
-    if isinstance(node, (ast.OpDef, ast.CellDef, ast.CellAlias, ast.SetDef, ast.SetExtend, ast.Network, ast.Limit)):
-        return _item(node)
-    return _expr(node)
+        return "\n".join(f"{to_text(space)}\n" for space in node.spaces)
+    if isinstance(node, _WRAPPED):
+        return lay_out(_doc(node), WIDTH)
+    return lay_out(_doc(node), None)
 
 
-def _indent(text: str) -> str:
-    return "".join(f"  {line}\n" if line else "\n" for line in text.split("\n"))
+def _doc(node: Any) -> Doc:
+    return _DOCS[type(node)](node)
 
 
-def _string(node: ast.String) -> str:
-    return json.dumps(node.value, ensure_ascii=False)
+def _level(node: Any) -> int:
+    if isinstance(node, ast.Binary):
+        return _OPERATORS[node.operator]
+    return _LEVELS.get(type(node), _ATOM)
 
 
-def _formals(formals: ast.Formals) -> str:
-    if not formals.own and not formals.ambient:
-        return ""
-    own = ", ".join(map(_formal, formals.own))
-    ambient = ", ".join(map(_formal, formals.ambient))
-    return f"({own}{'; ' if ambient and own else ';' if ambient else ''}{' ' if ambient and not own else ''}{ambient})"
+def _at(node: Any, level: int) -> Doc:
+    """An expression where the grammar asks for one that holds together at least this tightly."""
+    doc = _doc(node)
+    return ("(", Nest(1, doc), ")") if _level(node) < level else doc
 
 
-def _formal(formal: ast.Formal) -> str:
-    return formal.name.text if formal.default is None else f"{formal.name}={_expr(formal.default)}"
+# --- expressions -----------------------------------------------------------------
 
 
-def _item(node: Any) -> str:
-    match node:
-        case ast.Doc():
-            return f"doc {_string(node.text)}"
-        case ast.Notation():
-            return f"notation {node.name}"
-        case ast.DistinctBy():
-            return f"distinct by {node.name}"
-        case ast.UsePython():
-            return f"use python {_string(node.module)}"
-        case ast.Input():
-            return f"input {node.layout}({_arguments(node.arguments)})"
-        case ast.Param():
-            return f"param {node.name} = {_expr(node.value)}"
-        case ast.Bind():
-            return _bind(node)
-        case ast.Limit():
-            return f"limit {node.measure} {node.relation} {_expr(node.bound)}"
-        case ast.OpDef():
-            where = "".join(f"\n  where {w.name} = {_expr(w.value)}" for w in node.where)
-            return f"op {node.name}{_formals(node.formals)} = {_expr(node.body)}{where}"
-        case ast.CellAlias():
-            return f"cell {node.name} = {node.base}({_arguments(node.arguments)})"
-        case ast.SetDef():
-            return f"set {node.name}{_formals(node.formals)} = {_options(node.options)}"
-        case ast.SetExtend():
-            return f"{node.name} += {_options(node.options)}"
-        case ast.CellDef():
-            formals = _formals(node.formals) or "()"
-            lines = [*(_bind(b) for b in node.body), f"return {_expr(node.result)}"]
-            return f"cell {node.name}{formals} {{\n" + "".join(map(_indent, lines)) + "}"
-        case ast.Network():
-            lines = [f"{s.label}: {_expr(s.value)}" for s in node.steps]
-            return "network {\n" + "".join(map(_indent, lines)) + "}"
-    raise TypeError(f"not an item: {type(node).__name__}")
+def _string(node: ast.String) -> Doc:
+    return f'"{node.value.translate(_ESCAPES)}"'
 
 
-def _bind(node: ast.Bind) -> str:
-    family = f"[{_expr(node.family.low)}..{_expr(node.family.high)}]" if node.family is not None else ""
-    return f"{node.name}{family} = {_expr(node.value)}"
+def _list(node: ast.List) -> Doc:
+    return Group(("[", Nest(4, fill((_doc(i) for i in node.items), ",")), "]"))
 
 
-def _arguments(arguments: Iterable[ast.Argument]) -> str:
-    return ", ".join(_expr(a.value) if a.name is None else f"{a.name}={_expr(a.value)}" for a in arguments)
+def _group(node: ast.Group) -> Doc:
+    return Group(("(", Nest(4, fill((_doc(i) for i in node.items), ",")), ")"))
 
 
-def _options(options: tuple[ast.Option, ...]) -> str:
-    texts = [_option(o) for o in options]
-    flat = f"{{ {', '.join(texts)} }}"
-    if len(flat) <= WIDTH - 20 and "\n" not in flat:
-        return flat
-    return "{\n" + "".join(f"  {t},\n" for t in texts) + "}"
+def _negate(node: ast.Negate) -> Doc:
+    return ("-", _at(node.operand, _UNARY))
 
 
-def _option(option: ast.Option) -> str:
-    label = f"{option.label}: " if option.label is not None else ""
-    to = f"..{_expr(option.to)}" if option.to is not None else ""
-    step = f" step {_expr(option.step)}" if option.step is not None else ""
-    return f"{label}{_expr(option.value)}{to}{step}"
+def _binary(node: ast.Binary) -> Doc:
+    level = _OPERATORS[node.operator]
+    # Comparisons do not chain; the others group to the left.
+    left = _at(node.left, level + 1 if level == _COMPARISON else level)
+    right = _at(node.right, level + 1)
+    if level == _PRODUCT:
+        return (left, node.operator, right)
+    return (left, f" {node.operator}", Group(Nest(4, (Line(), right))))
 
 
-def _expr(node: Any, level: int = _IF) -> str:
-    """The text of an expression, in parentheses when it binds less tightly than `level`."""
-    text, own = _shape(node)
-    return f"({text})" if own < level else text
+def _if(node: ast.If) -> Doc:
+    yes, no = (Line(), "then ", _doc(node.yes)), (Line(), "else ", _doc(node.no))
+    return Group(("if ", _at(node.condition, _PIPE), Nest(2, (yes, no))))
 
 
-def _shape(node: Any) -> tuple[str, int]:
-    """The text of an expression and how tightly it binds."""
-    match node:
-        case ast.Number():
-            return node.text, _ATOM
-        case ast.String():
-            return _string(node), _ATOM
-        case ast.Name():
-            return node.text, _ATOM
-        case ast.List():
-            return f"[{', '.join(map(_expr, node.items))}]", _ATOM
-        case ast.Group():
-            return f"({', '.join(map(_expr, node.items))})", _ATOM
-        case ast.Choose():
-            chosen = node.options.text if isinstance(node.options, ast.Ident) else _options(node.options)
-            return f"choose {chosen}", _ATOM
-        case ast.Repeat():
-            index = f" as {node.index}" if node.index is not None else ""
-            return f"repeat {_expr(node.count, _SUM)}{index} {{ {_expr(node.body)} }}", _ATOM
-        case ast.Independent():
-            return f"independent {node.cell}", _ATOM
-        case ast.Merge():
-            return f"{node.kind}({_arguments(node.arguments)})", _ATOM
-        case ast.Call():
-            return f"{_expr(node.function, _POSTFIX)}({_arguments(node.arguments)})", _POSTFIX
-        case ast.Index():
-            return f"{_expr(node.target, _POSTFIX)}[{_expr(node.index)}]", _POSTFIX
-        case ast.Attribute():
-            return f"{_expr(node.target, _POSTFIX)}.{node.name}", _POSTFIX
-        case ast.With():
-            return f"{_expr(node.target, _AMBIENT)} with {node.name}={_expr(node.value, _POSTFIX)}", _AMBIENT
-        case ast.Negate():
-            return f"-{_expr(node.operand, _UNARY)}", _UNARY
-        case ast.Binary():
-            return _binary(node)
-        case ast.Gather():
-            return _gather(node), _PIPE
-        case ast.Pipe():
-            first = node.stages[0]
-            head = _gather(first) if isinstance(first, ast.Gather) else _expr(first, _OR)
-            return " >> ".join([head, *(_expr(s, _OR) for s in node.stages[1:])]), _PIPE
-        case ast.If():
-            return f"if {_expr(node.condition)} then {_expr(node.yes)} else {_expr(node.no)}", _IF
-    raise TypeError(f"not an expression: {type(node).__name__}")
+def _pipe(node: ast.Pipe) -> Doc:
+    head, *rest = node.stages
+    parts: list[Doc] = [_at(head, _PIPE if isinstance(head, ast.Gather) else _OR)]
+    parts.extend(Group((Line(), ">> ", _at(stage, _OR))) for stage in rest)
+    return Nest(4, tuple(parts))
 
 
-def _binary(node: ast.Binary) -> tuple[str, int]:
-    level = _LEVELS[node.operator]
-    # Comparisons do not chain; the others associate to the left.
-    left = _expr(node.left, level + 1 if level == _COMPARE else level)
-    return f"{left} {node.operator} {_expr(node.right, level + 1)}", level
+def _with(node: ast.With) -> Doc:
+    return (_at(node.target, _AMBIENT), _binding(node.name, node.value))
 
 
-def _gather(node: ast.Gather) -> str:
-    sources = ", ".join(map(_source, node.sources))
-    via = f" via {_expr(node.via, _AMBIENT)}" if node.via is not None else ""
-    into = f" into {_expr(node.into, _POSTFIX)}" if node.into is not None else ""
-    return f"{node.kind} of {_how(node.how)} from ({sources}){via}{into}"
+def _binding(name: ast.Ident, value: ast.Expr) -> Doc:
+    return Nest(4, Group((Line(), f"with {name}=", _at(value, _POSTFIX))))
 
 
-def _how(how: ast.All | ast.Pick) -> str:
-    if isinstance(how, ast.All):
-        return "all"
-    low = _expr(how.low, _SUM)
-    high = _expr(how.high, _SUM) if how.high is not None else ""
-    return f"choose {low}..{high}" if how.ranged else f"choose {low}"
+def _arguments(arguments: Sequence[ast.Argument]) -> Doc:
+    if not arguments:
+        return "()"
+    return Group(("(", Nest(4, fill((_argument(a) for a in arguments), ",")), ")"))
 
 
-def _source(source: ast.Source) -> str:
-    place = "earlier" if isinstance(source.place, ast.Earlier) else _expr(source.place)
-    bindings = "".join(f" with {n}={_expr(v, _POSTFIX)}" for n, v in source.bindings)
-    via = f" via {_expr(source.via, _AMBIENT)}" if source.via is not None else ""
-    return f"{place}{bindings}{via}"
+def _argument(node: ast.Argument) -> Doc:
+    return _doc(node.value) if node.name is None else (f"{node.name}=", _doc(node.value))
+
+
+def _call(node: ast.Call) -> Doc:
+    return (_at(node.function, _POSTFIX), _arguments(node.arguments))
+
+
+def _index(node: ast.Index) -> Doc:
+    return (_at(node.target, _POSTFIX), "[", _doc(node.index), "]")
+
+
+def _attribute(node: ast.Attribute) -> Doc:
+    return (_at(node.target, _POSTFIX), f".{node.name}")
+
+
+def _options(options: Sequence[ast.Option]) -> Doc:
+    inner = fill((_option(o) for o in options), ",")
+    return Group(("{", Nest(2, (Line(), inner)), Line(), "}"))
+
+
+def _option(node: ast.Option) -> Doc:
+    label = "" if node.label is None else f"{node.label}: "
+    if node.to is None:
+        return (label, _doc(node.value))
+    step: Doc = "" if node.step is None else (" step ", _doc(node.step))
+    return (label, _doc(node.value), "..", _doc(node.to), step)
+
+
+def _choose(node: ast.Choose) -> Doc:
+    return ("choose ", str(node.options) if isinstance(node.options, ast.Ident) else _options(node.options))
+
+
+def _repeat(node: ast.Repeat) -> Doc:
+    index = "" if node.index is None else f" as {node.index}"
+    body = (Nest(2, (Line(), _doc(node.body))), Line())
+    return Group(("repeat ", _at(node.count, _SUM), f"{index} {{", body, "}"))
+
+
+def _merge(node: ast.Merge) -> Doc:
+    return (node.kind, _arguments(node.arguments))
+
+
+def _pick(node: ast.Pick) -> Doc:
+    high: Doc = "" if node.high is None else _at(node.high, _SUM)
+    return ("choose ", _at(node.low, _SUM), ".." if node.ranged else "", high)
+
+
+def _source(node: ast.Source) -> Doc:
+    bindings = tuple(_binding(name, value) for name, value in node.bindings)
+    via: Doc = "" if node.via is None else (" via ", _at(node.via, _AMBIENT))
+    return (_doc(node.place), bindings, via)
+
+
+def _gather(node: ast.Gather) -> Doc:
+    parts: list[Doc] = [f"{node.kind} of ", _doc(node.how), " from ("]
+    parts += [Nest(4, fill((_source(s) for s in node.sources), ",")), ")"]
+    if node.via is not None:
+        parts.append(Nest(4, (Line(), "via ", _at(node.via, _AMBIENT))))
+    if node.into is not None:
+        parts.append(Nest(4, (Line(), "into ", _at(node.into, _POSTFIX))))
+    return Group(tuple(parts))
+
+
+# --- items -----------------------------------------------------------------------
+
+
+def _formal(node: ast.Formal) -> Doc:
+    return str(node.name) if node.default is None else (f"{node.name}=", _doc(node.default))
+
+
+def _formals(node: ast.Formals) -> Doc:
+    own: Doc = fill((_formal(f) for f in node.own), ",") if node.own else ""
+    ambient: Doc = ("; ", fill((_formal(f) for f in node.ambient), ",")) if node.ambient else ""
+    return Group(("(", Nest(4, (own, ambient)), ")"))
+
+
+def _head(word: str, name: ast.Ident, formals: ast.Formals) -> Doc:
+    return (f"{word} {name}", _formals(formals) if formals.own or formals.ambient else "")
+
+
+def _bind(node: ast.Bind) -> Doc:
+    family: Doc = "" if node.family is None else _doc(node.family)
+    return (str(node.name), family, " = ", _doc(node.value))
+
+
+def _where(node: ast.Where) -> Doc:
+    return (f"where {node.name} = ", _doc(node.value))
+
+
+def _op(node: ast.OpDef) -> Doc:
+    where = tuple(Nest(2, (Line(), _where(w))) for w in node.where)
+    # Further lines of the body stay clear of the `where` lines.
+    body = Nest(2, _doc(node.body)) if where else _doc(node.body)
+    return (_head("op", node.name, node.formals), " = ", body, where)
+
+
+def _cell(node: ast.CellDef) -> Doc:
+    lines = [*map(_doc, node.body), ("return ", _doc(node.result))]
+    return (f"cell {node.name}", _formals(node.formals), " ", _block(lines))
+
+
+def _set(node: ast.SetDef) -> Doc:
+    return (_head("set", node.name, node.formals), " = ", _options(node.options))
+
+
+def _network(node: ast.Network) -> Doc:
+    return ("network ", _block([_doc(s) for s in node.steps]))
+
+
+def _space(node: ast.Space) -> Doc:
+    base: Doc = "" if node.base is None else (" from ", _string(node.base))
+    lines: list[Doc] = []
+    for index, item in enumerate(node.items):
+        if index and _apart(node.items[index - 1], item):
+            lines.append("")
+        lines.append(_doc(item))
+    return (f"space {node.name}", base, " ", _block(lines))
+
+
+def _apart(above: ast.Item, below: ast.Item) -> bool:
+    """Whether a blank line stands between two items: around blocks, and where the subject changes."""
+    if isinstance(above, _BLOCKS) or isinstance(below, _BLOCKS):
+        return True
+    return any(isinstance(above, kinds) != isinstance(below, kinds) for kinds in (_HEAD, _SETTINGS))
+
+
+def _block(lines: Sequence[Doc]) -> Doc:
+    # Outside of any Group a Line always ends the line.
+    return ("{", tuple(Nest(2, (Line(), line)) for line in lines), Line(), "}")
+
+
+_LEVELS: dict[type, int] = {
+    ast.If: _EXPR,
+    ast.Pipe: _PIPE,
+    ast.Gather: _PIPE,
+    ast.Negate: _UNARY,
+    ast.With: _AMBIENT,
+    ast.Call: _POSTFIX,
+    ast.Index: _POSTFIX,
+    ast.Attribute: _POSTFIX,
+}
+_BLOCKS = (ast.CellDef, ast.Network)
+_HEAD = (ast.Doc, ast.Notation, ast.DistinctBy, ast.UsePython)
+_SETTINGS = (ast.Input, ast.Param, ast.Bind, ast.Limit)
+_WRAPPED = (ast.Space, *_BLOCKS, *_HEAD, *_SETTINGS, ast.OpDef, ast.CellAlias, ast.SetDef, ast.SetExtend)
+
+_DOCS: dict[type, Callable[[Any], Doc]] = {
+    ast.Ident: lambda n: n.text,
+    ast.Number: lambda n: n.text,
+    ast.String: _string,
+    ast.Name: lambda n: n.text,
+    ast.List: _list,
+    ast.Group: _group,
+    ast.Negate: _negate,
+    ast.Binary: _binary,
+    ast.If: _if,
+    ast.Pipe: _pipe,
+    ast.With: _with,
+    ast.Argument: _argument,
+    ast.Call: _call,
+    ast.Index: _index,
+    ast.Attribute: _attribute,
+    ast.Option: _option,
+    ast.Choose: _choose,
+    ast.Repeat: _repeat,
+    ast.Independent: lambda n: f"independent {n.cell}",
+    ast.Merge: _merge,
+    ast.All: lambda _: "all",
+    ast.Pick: _pick,
+    ast.Earlier: lambda _: "earlier",
+    ast.Source: _source,
+    ast.Gather: _gather,
+    ast.Formal: _formal,
+    ast.Formals: _formals,
+    ast.Doc: lambda n: ("doc ", _string(n.text)),
+    ast.Notation: lambda n: f"notation {n.name}",
+    ast.DistinctBy: lambda n: f"distinct by {n.name}",
+    ast.UsePython: lambda n: ("use python ", _string(n.module)),
+    ast.Input: lambda n: (f"input {n.layout}", _arguments(n.arguments)),
+    ast.Param: lambda n: (f"param {n.name} = ", _doc(n.value)),
+    ast.Limit: lambda n: (f"limit {n.measure} {n.relation} ", _at(n.bound, _SUM)),
+    ast.Family: lambda n: ("[", _doc(n.low), "..", _doc(n.high), "]"),
+    ast.Bind: _bind,
+    ast.Where: _where,
+    ast.OpDef: _op,
+    ast.CellDef: _cell,
+    ast.CellAlias: lambda n: (f"cell {n.name} = {n.base}", _arguments(n.arguments)),
+    ast.SetDef: _set,
+    ast.SetExtend: lambda n: (f"{n.name} += ", _options(n.options)),
+    ast.Step: lambda n: (f"{n.label}: ", _doc(n.value)),
+    ast.Network: _network,
+    ast.Space: _space,
+}
