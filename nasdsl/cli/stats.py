@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator, Mapping
 
 import attrs
 
@@ -46,12 +47,21 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(figures))
         return FINE
-    width = max(map(len, figures))
-    cells = {name: _shown(value) for name, value in figures.items()}
+    cells = {name: _shown(value) for name, value in _flat(figures)}
+    width = max(map(len, cells))
     column = max(map(len, cells.values()))
     for name, cell in cells.items():
         print(f"{name:<{width}}  {cell:>{column}}  {_UNITS.get(name, '')}".rstrip())
     return FINE
+
+
+def _flat(figures: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Figures within figures, such as those in a benchmark's own convention, as `outer.inner`."""
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _shown(value: object) -> str:

@@ -265,7 +265,8 @@ class _Lowering:
                 weights.extend(f"own[{key}][{e}]" for e in entries)
         name = self.locals.fresh(_short(node))
         self.forward.append((f"{name} = mix(", node.loc))
-        self.forward.append((f"    ({', '.join(weights)},),", None))
+        joined = weights[0][1:] if len(weights) == 1 and weights[0].startswith("*") else f"({', '.join(weights)},)"
+        self.forward.append((f"    {joined},", None))
         self.forward.append(("    (", None))
         for act in acts:
             self.forward.append((f"        {self.text[act]},", self.graph.by_id[act].loc))

@@ -71,8 +71,9 @@ class Namespace:
 
 
 def identifier(text: str) -> str:
-    """`n[2].a.sep(3)` as `n2_a_sep_3`."""
-    name = re.sub(r"\[(\w+)\]", r"\1", text)
+    """`n[2].a.sep(3)` as `n2_a_sep_3`, `body1[2]` as `body1_2`."""
+    name = re.sub(r"(?<=\d)\[(\w+)\]", r"_\1", text)
+    name = re.sub(r"\[(\w+)\]", r"\1", name)
     name = re.sub(r"[^0-9A-Za-z_]+", "_", name).strip("_") or "v"
     if name[0].isdigit() or keyword.iskeyword(name):
         name = f"_{name}"

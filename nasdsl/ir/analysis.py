@@ -6,6 +6,8 @@ here changes a graph.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import networkx as nx
 
 from nasdsl.ir.graph import Graph
@@ -21,17 +23,17 @@ def digraph(graph: Graph) -> nx.DiGraph[str]:
     return view
 
 
-def live(graph: Graph) -> frozenset[str]:
-    """Ids of the nodes that the result depends on, inputs included."""
+def live(graph: Graph, also: Iterable[str] = ()) -> frozenset[str]:
+    """Ids of the nodes that the result and `also` depend on, inputs included."""
     view = digraph(graph)
     inputs = {n.id for n in graph.inputs}
-    results = {graph.result, *filter(None, (graph.auxiliary,))}
+    results = {graph.result, *filter(None, (graph.auxiliary,)), *also}
     return frozenset(set().union(*(nx.ancestors(view, r) for r in results)) | results | inputs)
 
 
-def prune(graph: Graph) -> Graph:
-    """The graph without what its result does not depend on."""
-    kept = live(graph)
+def prune(graph: Graph, also: Iterable[str] = ()) -> Graph:
+    """The graph without what its result and `also` do not depend on."""
+    kept = live(graph, also)
     return graph if len(kept) == len(graph.nodes) else graph.with_nodes(n for n in graph.nodes if n.id in kept)
 
 

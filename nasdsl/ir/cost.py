@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import attrs
 
-from nasdsl.ir.graph import Graph
-from nasdsl.ir.nodes import AnyNode, Op, Weight
+from nasdsl.ir.graph import Graph, Module
+from nasdsl.ir.nodes import AnyNode, Call, Op, Weight
 from nasdsl.ops import PRIMITIVES
 from nasdsl.types import Dim, TensorType
 
@@ -51,3 +51,38 @@ def node_count(graph: Graph, node: AnyNode, sizes: Mapping[str, int]) -> Count:
         return Count(activations=written)
     macs = PRIMITIVES[node.op].macs(source, node.type, dict(node.values)).evaluate(sizes)
     return Count(macs=macs, activations=written)
+
+
+def module_count(module: Module) -> Count:
+    """The cost of a whole network: every use of every graph."""
+    total = Count()
+    for use in module.uses():
+        for node in use.graph.nodes:
+            total = total + node_count(use.graph, node, use.sizes)
+    return total
+
+
+def outputs_zero(module: Module) -> bool:
+    """Whether the output is zero whatever the input, operations on zero counted as zero.
+
+    By that convention (see `docs/language.md`, identity) 341 encodings of
+    NAS-Bench-201 output zero; with an affine batch norm such an output is a constant.
+    """
+    known: dict[tuple[str, tuple[bool, ...]], bool] = {}
+
+    def zero(graph: Graph, given: tuple[bool, ...]) -> bool:
+        key = (graph.name, given)
+        if key not in known:
+            state = dict(zip((n.id for n in graph.inputs), given, strict=True))
+            for node in graph.nodes:
+                acts = [state[o] for o in node.operands if o in state]
+                if isinstance(node, Call):
+                    state[node.id] = zero(module.by_name[node.graph], tuple(acts))
+                elif isinstance(node, Op):
+                    state[node.id] = PRIMITIVES[node.op].zero or acts[0]
+                elif isinstance(node.type, TensorType) and node.id not in state:
+                    state[node.id] = all(acts)
+            known[key] = state[graph.result]
+        return known[key]
+
+    return zero(module.network, (False,))

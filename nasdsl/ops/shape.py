@@ -83,6 +83,10 @@ def _infer_flatten(source: TensorType, values: Values, sizes: Sizes) -> TensorTy
     return TensorType("vector", (source.elements(),))
 
 
+def _flatten_module(source: TensorType, result: TensorType, values: Values) -> str:
+    return "nn.Flatten(1)"
+
+
 def _flatten_function(source: TensorType, result: TensorType, values: Values) -> str:
     return "{x}.flatten(1)"
 
@@ -92,6 +96,7 @@ FLATTEN = Primitive(
     summary="an image as one vector",
     parameters=(),
     infer=_infer_flatten,
+    module=_flatten_module,
     function=_flatten_function,
     linear=True,
 )

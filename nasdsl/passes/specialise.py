@@ -17,6 +17,7 @@ import attrs
 from nasdsl.errors import InternalError
 from nasdsl.ir.analysis import prune
 from nasdsl.ir.graph import Graph, Module, Stage, call_owner
+from nasdsl.ir.homes import ALWAYS, homes
 from nasdsl.ir.nodes import AnyNode, ArchType, Call, Gather, Merge, Mix, Op, Select
 from nasdsl.ops import PRIMITIVES
 from nasdsl.passes.base import Rename
@@ -31,7 +32,8 @@ class Specialise:
 
     Attributes:
         choices: full decision path to option name, or to the tuple of chosen inputs.
-        prune: whether what the result does not depend on is left out.
+        dead: whether operations that were chosen stay although nothing reads them
+            (benchmarks count them; networks that run leave them out).
     """
 
     name: ClassVar[str] = "specialise"
@@ -41,17 +43,17 @@ class Specialise:
     exact: ClassVar[bool] = False
 
     choices: Choices
-    prune: bool = True
+    dead: bool = False
 
     def __call__(self, module: Module) -> Module:
-        return _Cutter(module, self.choices, self.prune).run()
+        return _Cutter(module, self.choices, self.dead).run()
 
 
 class _Cutter:
-    def __init__(self, module: Module, choices: Choices, pruned: bool) -> None:
+    def __init__(self, module: Module, choices: Choices, dead: bool) -> None:
         self.module = module
         self.choices = choices
-        self.pruned = pruned
+        self.dead = dead
         self.made: dict[tuple[str, str], Graph] = {}
         self.order: list[Graph] = []
 
@@ -91,8 +93,14 @@ class _CutGraph:
             self._node(node)
         nodes = tuple(self.made.values())
         graph = self.graph.with_nodes(nodes, self.rename(self.graph.result))
-        graph = prune(graph) if self.cutter.pruned else graph
+        graph = prune(graph, self._kept() if self.cutter.dead else ())
         return graph.with_nodes(self._call(n) for n in graph.nodes)
+
+    def _kept(self) -> list[str]:
+        """What was chosen outside any option: it stays, read or not."""
+        always = homes(self.graph)
+        chosen = (Select, Gather, Mix, Merge)
+        return [self.rename(n.id) for n in self.graph.nodes if isinstance(n, chosen) and always[n.id] == ALWAYS]
 
     def _node(self, node: AnyNode) -> None:
         if isinstance(node, Select):

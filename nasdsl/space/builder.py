@@ -28,8 +28,9 @@ def loc_of(span: Span) -> Loc:
 
 
 def plain(path: str) -> str:
-    """A path as an identifier: `n[2].a.sep(3)` becomes `n2.a.sep_3`."""
-    text = re.sub(r"\[(\w+)\]", r"\1", path)
+    """A path as an identifier: `n[2].a.sep(3)` becomes `n2.a.sep_3`, `body1[2]` `body1_2`."""
+    text = re.sub(r"(?<=\d)\[(\w+)\]", r"_\1", path)
+    text = re.sub(r"\[(\w+)\]", r"\1", text)
     text = re.sub(r"[^\w.]+", "_", text)
     return re.sub(r"_+(?=\.|$)", "", text).strip(".") or "v"
 

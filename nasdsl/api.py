@@ -1,0 +1,411 @@
+"""The Python interface: `load`, `Space`, `Program`.
+
+Takes paths and plain values, returns spaces, architectures and torch modules.
+Invariant: a user's mistake is a `UserError`; torch is imported by the methods
+that make modules and by nothing else here, so counting and checking stay
+instant. What is only needed for compiling is imported where it is used, for the
+same reason.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from nasdsl.diagnostics import Diagnostics, Source, did_you_mean
+from nasdsl.errors import UserError
+from nasdsl.resources import shipped_spaces
+from nasdsl.space.architecture import Architecture, check_choices
+from nasdsl.space.checked import CheckedSpace, check_source
+from nasdsl.space.decisions import Choice, Decision
+from nasdsl.space.notation import NOTATIONS, PublishedNotation
+
+if TYPE_CHECKING:
+    import torch
+
+    from nasdsl.compiler import Compilation
+    from nasdsl.runtime.supernet import SupernetBase
+
+
+@attrs.frozen
+class Stats:
+    """What one architecture costs, for one example.
+
+    Attributes:
+        params: learnable numbers, operations counted that nothing reads, as benchmarks do.
+        macs: multiply-accumulates of convolutions and linear layers, counted likewise.
+        live_params: learnable numbers of the network that is built, where they are left out.
+        live_macs: multiply-accumulates of that network.
+        activation_bytes: bytes of every value that network writes, fp32.
+        zero_output: whether the output is zero whatever the input (`none` on every way).
+        conventions: the same in a benchmark's own convention, by its name.
+    """
+
+    params: int
+    macs: int
+    live_params: int
+    live_macs: int
+    activation_bytes: int
+    zero_output: bool
+    conventions: dict[str, dict[str, int]]
+
+
+def load(path: str | Path, **parameters: object) -> Space:
+    """Loads a space.
+
+    Args:
+        path: a `.nas` file, or the name of a shipped space such as "darts".
+        parameters: values for the parameters of the space.
+
+    Raises:
+        UserError: with every diagnostic of the file.
+    """
+    space, diagnostics = check_source(_read(path), parameters)
+    diagnostics.raise_if_errors()
+    if space is None:
+        raise UserError(diagnostics.items)
+    return Space(space)
+
+
+def check_file(path: str | Path, parameters: Mapping[str, object] | None = None) -> Diagnostics:
+    """Every diagnostic of a file. Raises UserError (NAS005) for one that cannot be read."""
+    return check_source(_read(path), parameters)[1]
+
+
+def _read(path: str | Path) -> Source:
+    file = Path(path)
+    shipped = shipped_spaces()
+    if not file.exists() and str(path) in shipped:
+        file = shipped[str(path)]
+    try:
+        return Source(str(path) if file == Path(path) else file.name, file.read_bytes().decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise UserError.plain("NAS005", f"`{path}` is not UTF-8 text: byte {error.start}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        hint = did_you_mean(str(path), shipped)
+        raise UserError.plain("NAS005", f"`{path}` cannot be read: {reason}{hint}") from None
+
+
+def ir_text(
+    path: str | Path,
+    parameters: Mapping[str, object] | None = None,
+    *,
+    method: str | None = None,
+    settings: Mapping[str, object] | None = None,
+    passes: str = "",
+    after: str | None = None,
+    after_all: bool = False,
+) -> str:
+    """The IR of a space as text: at the start, at the end of a method's passes, or after some of them."""
+    from nasdsl.ir.text import print_module
+
+    space = load(path, **dict(parameters or {}))
+    if method is None:
+        return print_module(space.checked.module)
+    stages = space.compile(method, passes=passes, settings=settings or {}).compilation.stages
+    if after_all:
+        return "\n".join(f"# after {name}\n{print_module(module)}" for name, module in stages)
+    if after is None:
+        return print_module(stages[-1][1])
+    chosen = dict(stages)
+    if after not in chosen:
+        raise UserError.plain("NAS503", f"no pass `{after}` runs here{did_you_mean(after, chosen)}")
+    return print_module(chosen[after])
+
+
+def read_ir(text: str) -> str:
+    """Reads IR text, verifies it and prints it again. Raises UserError (NAS001) or VerifyError."""
+    from nasdsl.ir.text import parse_module, print_module
+    from nasdsl.ir.verify import verify
+
+    module = parse_module(text)
+    verify(module, "reading")
+    return print_module(module)
+
+
+class Space:
+    """A checked search space at one setting of its parameters."""
+
+    def __init__(self, checked: CheckedSpace) -> None:
+        self.checked = checked
+
+    @property
+    def name(self) -> str:
+        return self.checked.name
+
+    @property
+    def params(self) -> dict[str, object]:
+        """Every parameter with its value."""
+        return dict(self.checked.parameters)
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """Every decision, in table order."""
+        return self.checked.table.decisions
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of what the space is, comments and places left out."""
+        return self.checked.fingerprint
+
+    @property
+    def notation(self) -> str | None:
+        """The published notation that the space reads and writes."""
+        return self.checked.notation
+
+    def count(self, distinct: bool = False, cell: str | None = None) -> int:
+        """The number of encodings, exact.
+
+        Args:
+            cell: count the decisions of one cell alone.
+
+        Raises:
+            UserError: NAS901 for `distinct` or a space with limits; NAS101 for an unknown cell.
+        """
+        from nasdsl.identity.encodings import Encodings, restrict
+
+        self._countable(distinct)
+        table = self.checked.table
+        if cell is not None:
+            owners = {d.path.rpartition(".")[0].split(".")[0] for d in table.decisions}
+            if cell not in owners:
+                raise UserError.plain("NAS101", f"no decision belongs to `{cell}`{did_you_mean(cell, owners)}")
+            table = restrict(table, cell)
+        return Encodings(table).count()
+
+    def sample(self, n: int, seed: int = 0, distinct: bool = False) -> list[Architecture]:
+        """`n` architectures, uniform over encodings; the same seed gives the same ones.
+
+        Raises:
+            UserError: NAS901 for `distinct` or a space with limits.
+        """
+        from nasdsl.identity.encodings import Encodings
+
+        self._countable(distinct)
+        encodings = Encodings(self.checked.table)
+        rng = random.Random(seed)
+        return [self._architecture(encodings.sample(rng)) for _ in range(n)]
+
+    def _countable(self, distinct: bool) -> None:
+        if distinct:
+            raise UserError.plain("NAS901", "counting and sampling distinct architectures is not yet available")
+        if self.checked.limits:
+            raise UserError.plain("NAS901", "counting and sampling under a limit is not yet available")
+
+    def _architecture(self, choices: Mapping[str, Choice]) -> Architecture:
+        return Architecture(self.name, self.fingerprint, choices)
+
+    def architecture(self, choices: Mapping[str, Any]) -> Architecture:
+        """Choices as an architecture of this space. Raises UserError (NAS401)."""
+        return self._architecture(check_choices(self.checked.table, choices))
+
+    def parse(self, text: str) -> Architecture:
+        """Reads an architecture: a published notation, JSON text, or a path to a JSON file.
+
+        Raises:
+            UserError: NAS401, NAS402 for one of another space, NAS403 for a notation that the
+                space does not declare, NAS005 for a file that cannot be read.
+        """
+        for notation in NOTATIONS.values():
+            if notation.recognise(text):
+                return self.architecture(self._notation(notation.name).read(self.checked.table, text))
+        if not text.lstrip().startswith("{"):
+            try:
+                text = Path(text).read_text("utf-8")
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or str(error)
+                raise UserError.plain(
+                    "NAS005",
+                    f"no architecture in {text[:60]!r}: {reason}",
+                    help="give a path to an architecture's JSON, the JSON, or a notation of the space",
+                ) from None
+        read = Architecture.from_json(text)
+        if read.fingerprint != self.fingerprint:
+            try:
+                return self.architecture(read.choices)
+            except UserError as error:
+                raise UserError.plain(
+                    "NAS402",
+                    f"this architecture was made for space `{read.space}` (fingerprint {read.fingerprint}) and does not "
+                    f"fit `{self.name}` ({self.fingerprint}): {error.diagnostics[0].message}",
+                    help="load the space it was made for, with the same parameters",
+                ) from None
+        return self.architecture(read.choices)
+
+    def format(self, arch: Architecture, notation: str | None = None) -> str:
+        """An architecture in a published notation. Raises UserError (NAS403)."""
+        return self._notation(notation or self.notation).write(self.checked.table, arch.choices)
+
+    def _notation(self, name: str | None) -> PublishedNotation:
+        if name is None or name != self.notation or name not in NOTATIONS:
+            declared = f"it declares `{self.notation}`" if self.notation else "it declares none"
+            raise UserError.plain("NAS403", f"space `{self.name}` does not read `{name}`: {declared}")
+        return NOTATIONS[name]
+
+    def stats(self, arch: Architecture, auxiliary: bool = False) -> Stats:
+        """What an architecture costs, from the cost rules alone: no network is built.
+
+        Args:
+            auxiliary: with the auxiliary head of retraining.
+
+        Raises:
+            UserError: NAS504 when an auxiliary head does not fit.
+        """
+        from nasdsl.ir.cost import Count, module_count, outputs_zero
+        from nasdsl.passes.retrain_form import RetrainForm, auxiliary_problem
+        from nasdsl.passes.specialise import Specialise
+
+        arch = self.architecture(arch.choices)
+        module = self.checked.module
+        live = Specialise(arch.choices)(module)
+        written = module_count(Specialise(arch.choices, dead=True)(module))
+        built = module_count(live)
+        extra = Count()
+        if auxiliary:
+            problem = auxiliary_problem(live)
+            if problem is not None:
+                raise UserError.plain("NAS504", problem)
+            headed = module_count(RetrainForm(drop_path=False)(live))
+            extra = Count(headed.params - built.params, headed.macs - built.macs, headed.activations - built.activations)
+        conventions = {}
+        if self.checked.distinct_by == "nasbench201":
+            # The benchmark counts multiply-accumulates plus the classifier's bias additions.
+            conventions["nasbench201"] = {"params": written.params, "flops": written.macs + self.checked.classes}
+        return Stats(
+            params=written.params + extra.params,
+            macs=written.macs + extra.macs,
+            live_params=built.params + extra.params,
+            live_macs=built.macs + extra.macs,
+            activation_bytes=4 * (built.activations + extra.activations),
+            zero_output=outputs_zero(live),
+            conventions=conventions,
+        )
+
+    def draw(self, arch: Architecture | None = None) -> str:
+        """A picture as SVG text: of the space, or of one architecture."""
+        from nasdsl.drawing import draw_architecture, draw_space
+
+        if arch is None:
+            return draw_space(self.checked)
+        return draw_architecture(self.checked, self.architecture(arch.choices).choices)
+
+    def compile(
+        self, method: str, passes: str = "", settings: Mapping[str, object] | None = None
+    ) -> Program:
+        """Compiles the space for a method.
+
+        Args:
+            passes: changes to the method's passes, such as "-fold".
+            settings: of the method, by name.
+
+        Raises:
+            UserError: NAS501 to NAS504.
+        """
+        from nasdsl.compiler import compile_space
+
+        return Program(self, compile_space(self.checked, method, settings, passes), passes)
+
+    def __repr__(self) -> str:
+        return f"Space({self.name!r}, {self.params})"
+
+
+class Program:
+    """A space compiled for a method."""
+
+    def __init__(self, space: Space, compilation: Compilation, passes: str = "") -> None:
+        self.space = space
+        self.compilation = compilation
+        self.passes = passes
+
+    @cached_property
+    def _name(self) -> str:
+        return f"{self.space.name}_{self.compilation.method.name}_{self.space.fingerprint}"
+
+    def supernet(self, seed: int = 0) -> SupernetBase:
+        """The supernet as a torch module: (B, ...) to logits (B, classes).
+
+        Args:
+            seed: of the initial weights and variables.
+        """
+        from nasdsl.codegen.load import load_class, seeded
+
+        with seeded(seed):
+            net: SupernetBase = load_class(self.compilation.supernet, f"{self._name}_supernet", "Supernet")()
+        return net
+
+    def network(
+        self,
+        arch: Architecture,
+        inherit: torch.nn.Module | None = None,
+        form: str = "retrain",
+        seed: int = 0,
+        auxiliary: bool = False,
+    ) -> torch.nn.Module:
+        """One architecture as a stand-alone torch module.
+
+        Args:
+            inherit: a supernet of this program to copy weights and buffers from, where both have them.
+            form: `retrain` (affine batch norm, drop-path; what `model.py` holds) or `search`
+                (the supernet's own path: the same normalisation).
+            auxiliary: with the auxiliary head, `retrain` only.
+
+        Raises:
+            UserError: NAS401, NAS504; ValueError for an unknown form.
+        """
+        from nasdsl.codegen.load import inherit_weights, load_class, seeded
+        from nasdsl.codegen.lower import module_paths
+        from nasdsl.compiler import network_source, search_source
+
+        arch = self.space.architecture(arch.choices)
+        if form not in ("retrain", "search"):
+            raise ValueError(f"form is 'retrain' or 'search', not {form!r}")
+        if form == "search":
+            code, paths = search_source(self.compilation, arch)
+        else:
+            code, paths = network_source(self.space.checked, arch)
+        with seeded(seed):
+            name = f"{self._name}_{form}_{abs(hash(arch)):x}"
+            net: torch.nn.Module = load_class(code, name, "Network")(auxiliary=auxiliary)
+        if inherit is not None:
+            net = net.to(next(inherit.parameters()).dtype)
+            inherit_weights(net, paths, inherit, module_paths(self.compilation.lowered))
+            net.train(inherit.training)
+        return net
+
+    def architecture(self, choices: Mapping[str, Any]) -> Architecture:
+        """What `supernet.derive()` returned, as an architecture of the space."""
+        return self.space.architecture(choices)
+
+    def model_source(self, arch: Architecture) -> str:
+        """The text of `model.py`: the architecture in its retrain form; it imports torch only."""
+        from nasdsl.compiler import network_source
+
+        return network_source(self.space.checked, self.space.architecture(arch.choices))[0].source
+
+    def draw(self, arch: Architecture) -> str:
+        """A picture of an architecture as SVG text."""
+        return self.space.draw(arch)
+
+    def files(self) -> dict[str, str]:
+        """Every file that `write` writes, by name; the same input gives the same text."""
+        from nasdsl.codegen.directory import directory_files
+
+        return directory_files(self.compilation, self.passes)
+
+    def write(self, directory: str | Path) -> list[Path]:
+        """Writes the directory and returns the paths written."""
+        target = Path(directory)
+        texts = self.files()
+        target.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for name, text in texts.items():
+            path = target / name
+            path.write_bytes(text.encode("utf-8"))
+            paths.append(path)
+        return paths

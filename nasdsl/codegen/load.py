@@ -1,0 +1,63 @@
+"""Generated text as living classes, and weights carried between them.
+
+Takes `PythonCode`, returns the class it defines. Invariant: what runs in the
+process is the same text that is written to files; tracebacks show its lines,
+because it is registered with `linecache` under a stable name.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from nasdsl.codegen.source import PythonCode
+
+
+def load_class(code: PythonCode, name: str, attribute: str) -> Any:
+    """The class `attribute` of generated text, as a module `nasdsl_generated.NAME`."""
+    full = f"nasdsl_generated.{name}"
+    file = f"<{full}>"
+    module = types.ModuleType(full)
+    module.__file__ = file
+    linecache.cache[file] = (len(code.source), None, code.source.splitlines(keepends=True), file)
+    sys.modules[full] = module
+    exec(compile(code.source, file, "exec"), module.__dict__)  # noqa: S102 - text that this package wrote
+    return getattr(module, attribute)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Runs with a seed of its own and leaves the caller's random state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def inherit_weights(
+    child: torch.nn.Module,
+    child_paths: Mapping[tuple[str, ...], str],
+    parent: torch.nn.Module,
+    parent_paths: Mapping[tuple[str, ...], str],
+) -> None:
+    """Copies weights and buffers of every operation that both have.
+
+    Args:
+        child_paths: operation instance to module path in `child`.
+        parent_paths: the same in `parent`.
+    """
+    own, given = child.state_dict(), parent.state_dict()
+    with torch.no_grad():
+        for key, path in child_paths.items():
+            source = parent_paths.get(key)
+            if source is None:
+                continue
+            for role in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+                target, origin = own.get(f"{path}.{role}"), given.get(f"{source}.{role}")
+                if target is not None and origin is not None:
+                    target.copy_(origin)

@@ -1,0 +1,239 @@
+"""The driver: from a checked space and a method to everything that is written or run.
+
+Takes a `CheckedSpace`, a method and its settings; returns a `Compilation`.
+Invariant: the module is verified after every pass; the same input gives the same
+compilation, to the byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import attrs
+
+from nasdsl.codegen.emit import network_code, supernet_code
+from nasdsl.codegen.lower import Lowered, lower_module, module_paths
+from nasdsl.codegen.source import PythonCode
+from nasdsl.codegen.variables import decision_data, variables
+from nasdsl.diagnostics import did_you_mean
+from nasdsl.errors import UserError
+from nasdsl.ir.graph import Module, Stage
+from nasdsl.ir.verify import verify
+from nasdsl.methods import METHODS, Method
+from nasdsl.methods.base import Scalar
+from nasdsl.passes import PASSES, Pass
+from nasdsl.passes.lift_none import Lifted, LiftNone, lifted
+from nasdsl.passes.retrain_form import RetrainForm, auxiliary_problem
+from nasdsl.passes.specialise import Specialise
+from nasdsl.space.architecture import Architecture
+from nasdsl.space.checked import CheckedSpace
+from nasdsl.space.decisions import Choice, Decision, DecisionTable, Event
+
+PLANNED_PASSES = frozenset({"simplify", "share", "checkpoint", "fuse"})
+SWITCHABLE = frozenset({"lift_none", "search_form", "fold"})
+
+
+@attrs.frozen(slots=False)
+class Compilation:
+    """A space compiled for a method.
+
+    Attributes:
+        stages: (name, module) of the start and after every pass.
+        settings: every setting of the method, resolved.
+        lifted: choices of inputs that stand for `none` options, full paths.
+    """
+
+    space: CheckedSpace
+    method: Method
+    settings: Mapping[str, Scalar]
+    passes: tuple[Pass, ...]
+    stages: tuple[tuple[str, Module], ...]
+    lifted: tuple[Lifted, ...]
+
+    @property
+    def relaxed(self) -> Module:
+        """Graph[RELAXED], the supernet."""
+        return self.stages[-1][1]
+
+    @cached_property
+    def searched(self) -> Module:
+        """Graph[SPACE] as it was relaxed."""
+        return [m for _, m in self.stages if m.stage is Stage.SPACE][-1]
+
+    @cached_property
+    def table(self) -> DecisionTable:
+        """The decisions of the relaxation: the space's, with those that were lifted."""
+        return lifted_table(self.space.table, self.lifted)
+
+    @cached_property
+    def lowered(self) -> tuple[Lowered, ...]:
+        return lower_module(self.relaxed, "Supernet")
+
+    @cached_property
+    def supernet(self) -> PythonCode:
+        """The text of `supernet.py`."""
+        made = variables(self.relaxed)
+        lifted = tuple({"decision": i.decision, "edges": i.edges} for i in self.lifted)
+        title = f"Supernet of space {self.space.name} for method {self.method.name}."
+        data = decision_data(self.table, self.searched, made)
+        return supernet_code(title, source_name(self.space), self.lowered, made, data, lifted)
+
+    def search_form(self, architecture: Architecture) -> Module:
+        """One architecture cut out of the supernet: same normalisation, same weight names."""
+        module = Specialise(self.lift(architecture.choices))(self.relaxed)
+        verify(module, "specialise")
+        return module
+
+    def lift(self, choices: Mapping[str, Choice]) -> dict[str, Choice]:
+        """An architecture of the space in the decisions of the relaxation.
+
+        Raises:
+            UserError: NAS504 where the relaxation has no such point.
+        """
+        result = dict(choices)
+        for item in self.lifted:
+            taken = tuple(source for source, op, none in item.edges if result.get(op) != none)
+            if not taken:
+                raise UserError.plain(
+                    "NAS504",
+                    f"`{self.method.name}` cannot express this architecture: a node takes no input ({item.decision})",
+                )
+            result[item.decision] = taken
+            for source, op, _ in item.edges:
+                if source not in taken:
+                    del result[op]
+        return result
+
+
+def source_name(space: CheckedSpace) -> str:
+    """The file's name without its folders: compilations do not depend on where a file lies."""
+    return space.source.name.replace("\\", "/").rpartition("/")[2]
+
+
+def compile_space(
+    space: CheckedSpace, method: str, settings: Mapping[str, object] | None = None, passes: str = ""
+) -> Compilation:
+    """Runs a method's pipeline over a space.
+
+    Args:
+        settings: of the method, by name.
+        passes: changes to the pipeline, `+name` and `-name` separated by commas.
+
+    Raises:
+        UserError: NAS501 to NAS504.
+    """
+    chosen = METHODS.load(method)
+    resolved = chosen.resolve(space, settings or {})
+    chosen.fits(space, resolved)
+    pipeline = edit_pipeline(chosen.pipeline(space, resolved), passes)
+    module = space.module
+    verify(module, "elaboration")
+    stages = [("space", module)]
+    found: tuple[Lifted, ...] = ()
+    for step in pipeline:
+        if isinstance(step, LiftNone):
+            found = _lifted(module)
+        module = step(module)
+        verify(module, step.name)
+        stages.append((step.name, module))
+    return Compilation(space, chosen, resolved, pipeline, tuple(stages), found)
+
+
+def edit_pipeline(pipeline: tuple[Pass, ...], edits: str) -> tuple[Pass, ...]:
+    """`-name` takes a pass out, `+name` puts it at the end.
+
+    Raises:
+        UserError: NAS503 for an unknown pass or one that cannot be switched; NAS901 for a planned one.
+    """
+    result = list(pipeline)
+    for edit in filter(None, (e.strip() for e in edits.split(","))):
+        sign, name = edit[0], edit[1:]
+        if name in PLANNED_PASSES:
+            raise UserError.plain("NAS901", f"pass `{name}` is not yet available")
+        if sign not in "+-" or name not in PASSES:
+            raise UserError.plain(
+                "NAS503",
+                f"there is no pass `{edit.lstrip('+-')}`{did_you_mean(name, SWITCHABLE)}",
+                help="write +name or -name; `nasdsl passes` lists them",
+            )
+        if name not in SWITCHABLE:
+            raise UserError.plain("NAS503", f"pass `{name}` cannot be switched: every method needs it or none does")
+        present = [p for p in result if p.name == name]
+        if sign == "-":
+            result = [p for p in result if p.name != name]
+        elif not present:
+            made = PASSES.load(name)()
+            at = 0 if made.source is Stage.SPACE else len(result)
+            result.insert(at, made)
+    return tuple(result)
+
+
+def _lifted(module: Module) -> tuple[Lifted, ...]:
+    """What will be lifted, in full paths, once an owner."""
+    found: dict[str, Lifted] = {}
+    for use in module.uses():
+        for item in lifted(use.graph):
+            path = use.decision(item.decision)
+            edges = tuple((s, use.decision(d), n) for s, d, n in item.edges)
+            found.setdefault(path, Lifted(path, edges))
+    return tuple(found.values())
+
+
+def lifted_table(table: DecisionTable, items: tuple[Lifted, ...]) -> DecisionTable:
+    """The table with a choice of inputs before the operations whose `none` it replaces."""
+    first = {item.edges[0][1]: item for item in items}
+    inside = {op: (item, source, none) for item in items for source, op, none in item.edges}
+    decisions: list[Decision] = []
+    for decision in table.decisions:
+        if decision.path in first:
+            item = first[decision.path]
+            sources = tuple(s for s, _, _ in item.edges)
+            decisions.append(Decision(item.decision, "inputs", sources, 1, len(sources), decision.when))
+        if decision.path in inside:
+            item, source, none = inside[decision.path]
+            decision = attrs.evolve(
+                decision,
+                options=tuple(o for o in decision.options if o != none),
+                when=(Event(item.decision, source),),
+            )
+        decisions.append(decision)
+    return DecisionTable(tuple(decisions))
+
+
+def retrain_module(space: CheckedSpace, architecture: Architecture) -> tuple[Module, str | None]:
+    """One architecture as it is trained from scratch, and why it has no auxiliary head, if it has none."""
+    plain = Specialise(architecture.choices)(space.module)
+    verify(plain, "specialise")
+    problem = auxiliary_problem(plain)
+    module = RetrainForm()(plain)
+    verify(module, "retrain_form")
+    return module, problem
+
+
+def network_source(space: CheckedSpace, architecture: Architecture) -> tuple[PythonCode, dict[tuple[str, ...], str]]:
+    """The text of `model.py` and where its weights live."""
+    module, problem = retrain_module(space, architecture)
+    return _network(space, architecture, module, problem)
+
+
+def search_source(
+    compilation: Compilation, architecture: Architecture
+) -> tuple[PythonCode, dict[tuple[str, ...], str]]:
+    """The supernet's own path as a network by itself, and where its weights live."""
+    module = compilation.search_form(architecture)
+    return _network(compilation.space, architecture, module, "the search form has no auxiliary head")
+
+
+def _network(
+    space: CheckedSpace, architecture: Architecture, module: Module, problem: str | None
+) -> tuple[PythonCode, dict[tuple[str, ...], str]]:
+    lowered = lower_module(module, "Network")
+    constants = {
+        "INPUT": (space.input.layout, *space.input.evaluate({})),
+        "CLASSES": space.classes,
+        "ARCHITECTURE": {k: v if isinstance(v, str) else list(v) for k, v in architecture.choices.items()},
+    }
+    code = network_code(f"One architecture of space {space.name}.", source_name(space), lowered, constants, problem)
+    return code, module_paths(lowered)
+

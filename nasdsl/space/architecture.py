@@ -1,0 +1,123 @@
+"""Architectures: the value of every active decision.
+
+Takes choices, returns a checked `Architecture`. Invariant: an architecture holds
+exactly the active decisions of its space, in table order; its JSON says which
+space it belongs to and reads back as itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+
+from nasdsl.diagnostics import did_you_mean
+from nasdsl.errors import UserError
+from nasdsl.space.decisions import Choice, Decision, DecisionTable
+
+
+def _frozen(choices: Mapping[str, Any]) -> Mapping[str, Choice]:
+    return MappingProxyType({k: v if isinstance(v, str) else tuple(v) for k, v in choices.items()})
+
+
+@attrs.frozen(eq=False)
+class Architecture:
+    """One point of a space.
+
+    Attributes:
+        space: name of the space.
+        fingerprint: of the space it was checked against.
+        choices: decision path to option name, or to the tuple of chosen inputs.
+    """
+
+    space: str
+    fingerprint: str
+    choices: Mapping[str, Choice] = attrs.field(converter=_frozen)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Architecture) and dict(self.choices) == dict(other.choices)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.choices.items()))
+
+    def to_json(self) -> str:
+        """One line of JSON; lists stand for choices of inputs."""
+        return json.dumps(
+            {"space": self.space, "fingerprint": self.fingerprint, "choices": dict(self.choices)}, ensure_ascii=True
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Architecture:
+        """Reads `to_json`. It is not checked against a space; `Space.parse` does that.
+
+        Raises:
+            UserError: NAS401 when the text is not an architecture.
+        """
+        try:
+            data = json.loads(text)
+            choices = data["choices"]
+            good = isinstance(choices, dict) and all(
+                isinstance(v, str) or (isinstance(v, list) and all(isinstance(i, str) for i in v))
+                for v in choices.values()
+            )
+            if not good:
+                raise TypeError("choices")
+            return cls(str(data["space"]), str(data["fingerprint"]), choices)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise UserError.plain(
+                "NAS401",
+                "this is not an architecture file",
+                help='it is JSON: {"space": ..., "fingerprint": ..., "choices": {decision: option or [inputs]}}',
+            ) from None
+
+
+def check_choices(table: DecisionTable, choices: Mapping[str, Any]) -> dict[str, Choice]:
+    """The choices in table order, if they are exactly one value for each active decision.
+
+    Raises:
+        UserError: NAS401, naming the decision.
+    """
+    for path in choices:
+        if path not in table.by_path:
+            raise _misfit(f"the space has no decision `{path}`{did_you_mean(path, table.by_path)}")
+    plain = {k: v if isinstance(v, str) else tuple(v) for k, v in choices.items()}
+    for path, value in plain.items():
+        _check_value(table.by_path[path], value)
+    active = table.active(plain)
+    kept: dict[str, Choice] = {}
+    for decision in active:
+        if decision.path not in plain:
+            raise _misfit(f"decision `{decision.path}` is not made; it is one of {', '.join(decision.options)}")
+        kept[decision.path] = plain[decision.path]
+    idle = [p for p in plain if p not in kept]
+    if idle:
+        raise _misfit(f"decision `{idle[0]}` does not exist here: what it belongs to is not chosen")
+    return kept
+
+
+def _check_value(decision: Decision, value: Choice) -> None:
+    if decision.kind == "op":
+        if not isinstance(value, str):
+            raise _misfit(f"decision `{decision.path}` takes one option, not a list")
+        if value not in decision.options:
+            raise _misfit(
+                f"decision `{decision.path}` has no option `{value}`{did_you_mean(value, decision.options)}"
+            )
+        return
+    if isinstance(value, str):
+        raise _misfit(f"decision `{decision.path}` takes a list of inputs")
+    for name in value:
+        if name not in decision.options:
+            raise _misfit(f"decision `{decision.path}` has no input `{name}`{did_you_mean(name, decision.options)}")
+    if len(set(value)) != len(value) or list(value) != [o for o in decision.options if o in value]:
+        raise _misfit(f"decision `{decision.path}` lists its inputs once each, in the order {', '.join(decision.options)}")
+    if not decision.low <= len(value) <= decision.high:
+        some = f"{decision.low}" if decision.low == decision.high else f"{decision.low} to {decision.high}"
+        raise _misfit(f"decision `{decision.path}` takes {some} inputs, not {len(value)}")
+
+
+def _misfit(message: str) -> UserError:
+    return UserError.plain("NAS401", message)
