@@ -75,7 +75,7 @@ def closest(word: str, candidates: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """Words to put after "there is no `word`": `; did you mean ...?`, the whole list when short, or nothing."""
+    """What to put after "there is no `word`": `; did you mean ...?`, a short list in full, or nothing."""
     known = sorted(set(candidates))
     close = closest(word, known)
     if close is not None:

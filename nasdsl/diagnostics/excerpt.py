@@ -96,9 +96,7 @@ def _line(text: str, number: int, pieces: list[_Piece]) -> Iterator[Row]:
         beyond = max(0, offset - skipped - len(shown)) if not tail else 0
         return len(lead) + columns[inside] + min(beyond, 1)
 
-    placed = [
-        (column(p.start), max(column(p.end), column(p.start) + 1), p) for p in pieces
-    ]
+    placed = [(column(p.start), max(column(p.end), column(p.start) + 1), p) for p in pieces]
     placed.sort(key=lambda entry: (entry[0], entry[1]))
     yield from _underlines([(start, end, p.message, p.primary) for start, end, p in placed])
 

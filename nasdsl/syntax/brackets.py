@@ -11,10 +11,11 @@ an item, at the start of a line, ends it: one mistake, one error.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import attrs
 
-from nasdsl.diagnostics import Diagnostic, Label, Source, Span
+from nasdsl.diagnostics import Diagnostic, Label, Note, Source, Span
 from nasdsl.syntax.tokens import Token
 
 MAX_NESTING = 100
@@ -45,7 +46,7 @@ class Balanced:
     problems: tuple[Diagnostic, ...]
 
 
-def starts_line(tokens: tuple[Token, ...] | list[Token], index: int) -> bool:
+def starts_line(tokens: Sequence[Token], index: int) -> bool:
     """Whether a token is the first of its line."""
     if index == 0:
         return True
@@ -54,7 +55,7 @@ def starts_line(tokens: tuple[Token, ...] | list[Token], index: int) -> bool:
 
 
 def balance(source: Source, tokens: tuple[Token, ...]) -> Balanced:
-    """Matches the brackets of a file; NAS003 for those that do not match, NAS004 for too many inside each other."""
+    """Matches the brackets of a file; reports NAS003, and NAS004 for too many inside each other."""
     return _Balancer(source, tokens).run()
 
 
@@ -109,7 +110,7 @@ class _Balancer:
     def _closes(self, index: int, token: Token) -> None:
         opener = _OPENERS[token.type]
         if not self.kinds[opener]:
-            self._report(f"`{token.text}` closes nothing", Label(token.span, "nothing is open here that it could close"))
+            self._report(f"`{token.text}` closes nothing", Label(token.span, "nothing is open here"))
             return
         floor = len(self.open)
         while self.out[self.open[floor - 1]].type != opener:
@@ -122,7 +123,7 @@ class _Balancer:
             self._report(
                 "`}` closes the space, but the space goes on",
                 Label(token.span, "one `}` too many, here or above"),
-                (Label(head.span, "the space opens here"),),
+                notes=(Note("the space opens here", head.span),),
             )
             return
         self._close(token)
@@ -155,8 +156,10 @@ class _Balancer:
             kind = _CLOSERS[self.out[self.open[-1]].type]
             self._close(Token(kind, _SIGNS[kind], Span(self.source, end, end)))
 
-    def _report(self, message: str, label: Label, secondary: tuple[Label, ...] = ()) -> None:
-        self.problems.append(Diagnostic("NAS003", message, label, secondary))
+    def _report(
+        self, message: str, label: Label, secondary: tuple[Label, ...] = (), notes: tuple[Note, ...] = ()
+    ) -> None:
+        self.problems.append(Diagnostic("NAS003", message, label, secondary, notes))
 
 
 def nested_too_deep(span: Span) -> Diagnostic:

@@ -59,10 +59,9 @@ def _bindings(children: Children) -> tuple[tuple[ast.Ident, Any], ...]:
 
 
 def _string(token: Token) -> ast.String:
-    value, text = [], iter(token.text[1:-1])
-    for character in text:
-        value.append(_ESCAPES[next(text)] if character == "\\" else character)
-    return ast.String("".join(value), span=token.span)
+    text = iter(token.text[1:-1])
+    value = "".join(_ESCAPES[next(text)] if character == "\\" else character for character in text)
+    return ast.String(value, span=token.span)
 
 
 def _named(children: Children) -> ast.Ident | None:

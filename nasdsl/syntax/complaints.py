@@ -8,7 +8,7 @@ changed text fits further than the given one did.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
 
 import attrs
 
@@ -25,17 +25,17 @@ _POSTFIX = ("(", "[", ".")
 _FREE = {"NAME": "a name", "NUMBER": "a number", "STRING": 'a string in `"`'}
 _WHOLE = {"item": "the item", "bind": "the line", "step": "the step", "start": "the file"}
 _LISTED = 5
-ITEM_HELP = "an item begins with `doc`, `param`, `input`, `op`, `set`, `cell`, `network`, `limit` ... or is `NAME = ...`"
+_ITEM_HELP = "an item begins with `param`, `input`, `op`, `set`, `cell`, `network` ... or is `NAME = ...`"
 
 
 @cache
 def meant(word: str) -> str | None:
     """The type of the keyword that a word resembles, None when it resembles none."""
-    letters = set(word.lower())
-    # Comparing words is slow; most words are far from most keywords.
-    near = [k for k in grammar.words().keywords if abs(len(k) - len(word)) <= 2 and len(letters & set(k)) >= len(k) // 2]
+    keywords, letters = grammar.words().keywords, set(word.lower())
+    # Comparing words letter by letter is slow; most words are far from most keywords.
+    near = [k for k in keywords if abs(len(k) - len(word)) <= 2 and len(letters & set(k)) >= len(k) // 2]
     keyword = closest(word, near) if len(word) > 1 else None
-    return None if keyword is None else grammar.words().keywords[keyword]
+    return None if keyword is None else keywords[keyword]
 
 
 @attrs.frozen
@@ -45,14 +45,13 @@ class Complaint:
     tokens: Sequence[Token]
     start: str
     position: int
-    accepts: frozenset[str]
 
     def diagnostic(self) -> Diagnostic:
         """The error, with the most telling words that hold."""
         for explain in (
             self._misspelt,
             self._reserved,
-            self._step_outside,
+            self._begins_nothing,
             self._equals,
             self._comma,
             self._structure,
@@ -67,6 +66,11 @@ class Complaint:
     @property
     def _token(self) -> Token | None:
         return self.tokens[self.position] if self.position < len(self.tokens) else None
+
+    @cached_property
+    def accepts(self) -> frozenset[str]:
+        """What would fit in the place of the token."""
+        return grammar.accepted(self.tokens[: self.position], self.start)
 
     def _type(self, offset: int = 0) -> str:
         index = self.position + offset
@@ -103,7 +107,7 @@ class Complaint:
             accepts -= {signs[s] for s in (*_OPERATORS, *_POSTFIX) if s in signs}
             if not accepts - {grammar.END}:
                 said.append("an operator")
-        if ITEM_KEYWORDS <= accepts:
+        if accepts >= ITEM_KEYWORDS:
             said.append("an item")
             accepts -= ITEM_KEYWORDS | {"NAME"}
         said += [text for kind, text in _FREE.items() if kind in accepts]
@@ -128,6 +132,9 @@ class Complaint:
             return f"write the zero too: `0.{self.tokens[self.position + 1].text}`"
         if token.type == "STAR" and self._type(-1) == "STAR":
             return "there are no powers: write the product"
+        following = self._type(1)
+        if token.type == "EQUAL" and following in ("LESSTHAN", "MORETHAN"):
+            return f"write `{grammar.words().texts[following]}=`"
         if token.type == "SEMICOLON":
             return "`;` separates own from ambient names in a definition; arguments are separated by `,`"
         if token.type == "LBRACE" and self.tokens[0].type == "CELL":
@@ -169,12 +176,12 @@ class Complaint:
         token = self._token
         if token is None or "NAME" not in self.accepts or token.text not in grammar.words().keywords:
             return None
-        if not self._fits_further(self._replaced(self.position, "NAME"), self.position):
+        if grammar.fits(self._replaced(self.position, "NAME"), self.start) is not None:
             return None
         message = f"`{token.text}` is a word of the language and cannot be a name"
         return self._error(message, "choose another name", help=f"for example `{token.text}_`")
 
-    def _step_outside(self) -> Diagnostic | None:
+    def _begins_nothing(self) -> Diagnostic | None:
         if self.start != "item" or self.position != 1 or self.tokens[0].type != "NAME":
             return None
         if self._type() == "COLON":
@@ -182,16 +189,17 @@ class Complaint:
             return self._error(message, help="move it into `network { ... }`", at=self.tokens[0].span)
         if self._type() == "" or not self._type().endswith("EQUAL"):
             message = f"`{self.tokens[0].text}` begins nothing that is known here"
-            return self._error(message, help=ITEM_HELP, at=self.tokens[0].span)
+            return self._error(message, help=_ITEM_HELP, at=self.tokens[0].span)
         return None
 
     def _equals(self) -> Diagnostic | None:
         """`=` and `==` taken for each other."""
         texts = {text: kind for kind, text in grammar.words().texts.items()}
-        if self._type() == "EQUAL" and self._fits_further(self._replaced(self.position, texts["=="]), self.position):
+        compared = self._replaced(self.position, texts["=="]) if self._type() == "EQUAL" else None
+        if compared is not None and self._fits_further(compared, self.position):
             return self._error("`=` gives a value, it does not compare", help="to compare, write `==`")
         if self._type() == texts["=="] and "EQUAL" in self.accepts:
-            return self._error(f"expected {self._expected()}, found `==`", help="a value is given with one `=`")
+            return self._error("expected `=`, found `==`", help="a value is given with one `=`")
         return None
 
     def _comma(self) -> Diagnostic | None:
@@ -203,17 +211,22 @@ class Complaint:
         tokens = [*self.tokens[: self.position], comma, *self.tokens[self.position :]]
         if not self._fits_further(tokens, self.position + 1):
             return None
-        return self._error(f"expected {self._expected()}, found {self._found()}", help="is a `,` missing in front of it?")
+        return self._error(f"a `,` is missing in front of {self._found()}", "expected `,`")
 
     def _structure(self) -> Diagnostic | None:
         """A cell without its `return`, a network without steps, something behind the `return`."""
-        kind = self.tokens[0].type
-        if kind == "CELL" and self._type() == "RBRACE" and "RETURN" in self.accepts and self.position > 0:
-            return self._error("the cell returns nothing", "expected `return` in front of this", help="end it with `return VALUE`")
-        if kind == "NETWORK" and self._type() == "RBRACE" and self.position == 2:
-            return self._error("the network has no steps", help="a step is `label: OPERATION`, for example `stem: conv(3, 16)`")
-        if kind == "CELL" and "RBRACE" in self.accepts and any(t.type == "RETURN" for t in self.tokens[: self.position]):
-            return self._error(f"expected `}}`, found {self._found()}", help="`return` is the last line of a cell")
+        kind, closes = self.tokens[0].type, self._type() == "RBRACE"
+        if kind == "NETWORK" and closes and self.position == 2:
+            help_text = "a step is `label: OPERATION`, for example `stem: conv(3, 16)`"
+            return self._error("the network has no steps", help=help_text)
+        if kind != "CELL":
+            return None
+        if closes and "RETURN" in self.accepts:
+            label = "expected `return` in front of this"
+            return self._error("the cell returns nothing", label, help="end it with `return VALUE`")
+        if "RBRACE" in self.accepts and any(t.type == "RETURN" for t in self.tokens[: self.position]):
+            message = f"expected `}}`, found {self._found()}"
+            return self._error(message, help="`return` is the last line of a cell")
         return None
 
 

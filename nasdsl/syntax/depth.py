@@ -6,7 +6,6 @@ so that every later stage may.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import attrs
@@ -15,9 +14,12 @@ from nasdsl.diagnostics import Span
 from nasdsl.syntax import ast
 
 
-@cache
-def _children(kind: type) -> tuple[str, ...]:
-    return tuple(f.name for f in attrs.fields(kind) if f.eq)
+_CHILDREN: dict[type, tuple[str, ...]] = {
+    kind: tuple(f.name for f in attrs.fields(kind) if f.eq)
+    for kind in vars(ast).values()
+    if isinstance(kind, type) and attrs.has(kind) and kind is not Span
+}
+"""For each class of nodes the fields that may hold nodes."""
 
 
 def too_deep(node: Any, limit: int) -> Span | None:
@@ -27,10 +29,10 @@ def too_deep(node: Any, limit: int) -> Span | None:
         inner, depth = stack.pop()
         if isinstance(inner, tuple):
             stack.extend((part, depth) for part in inner)
-        elif attrs.has(type(inner)):
+        elif type(inner) in _CHILDREN:
             if depth > limit:
                 return _place(inner)
-            stack.extend((getattr(inner, name), depth + 1) for name in _children(type(inner)))
+            stack.extend((getattr(inner, name), depth + 1) for name in _CHILDREN[type(inner)])
     return None
 
 

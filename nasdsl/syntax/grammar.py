@@ -27,12 +27,11 @@ END = "$END"
 
 
 class Unexpected(Exception):  # noqa: N818 - a signal between two modules, never seen outside
-    """The token at `position` does not fit; `accepts` are the types of those that would."""
+    """The token at `position` does not fit; behind the last one: the end does not."""
 
-    def __init__(self, position: int, accepts: frozenset[str]) -> None:
+    def __init__(self, position: int) -> None:
         super().__init__(position)
         self.position = position
-        self.accepts = accepts
 
 
 @cache
@@ -75,10 +74,17 @@ def run(tokens: Iterable[Token], start: str) -> File | Item:
         for token in tokens:
             state.feed_token(token)  # type: ignore[arg-type] # the parser reads `.type` alone
             position += 1
-        return cast("File | Item", state.feed_eof())
+        return cast("File | Item", state.feed_eof())  # type: ignore[no-untyped-call]
     except UnexpectedToken:
-        # The state is as it was before the token that did not fit.
-        raise Unexpected(position, frozenset(state.accepts())) from None
+        raise Unexpected(position) from None
+
+
+def accepted(tokens: Iterable[Token], start: str) -> frozenset[str]:
+    """The types of the tokens that can follow some tokens, END among them; the tokens themselves fit."""
+    state = _lark().parse_interactive(start=start)
+    for token in tokens:
+        state.feed_token(token)  # type: ignore[arg-type] # the parser reads `.type` alone
+    return frozenset(state.accepts())  # type: ignore[no-untyped-call]
 
 
 def fits(tokens: Iterable[Token], start: str) -> int | None:

@@ -8,21 +8,28 @@ are cut from; a mistake inside a part moves no other part's ends.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import attrs
 
 from nasdsl.syntax.brackets import ITEM_KEYWORDS, Balanced, starts_line
 from nasdsl.syntax.tokens import Token
 
+
+def _types(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
 # An expression can end with these, so what follows one can be the start of something new.
-_ENDINGS = frozenset({"NAME", "NUMBER", "STRING", "RPAR", "RSQB", "RBRACE", "ALL", "EARLIER"})
+_ENDINGS = _types("NAME NUMBER STRING RPAR RSQB RBRACE ALL EARLIER")
 # `where f = ...`: the name behind one of these does not begin an item.
-_BINDERS = frozenset({"WHERE", "WITH", "PARAM", "OP", "CELL", "SET", "AS", "NOTATION", "BY", "LIMIT", "INPUT"})
-_DEFINES = frozenset({"EQUAL", "PLUS_EQUAL"})
+_BINDERS = _types("WHERE WITH PARAM OP CELL SET AS NOTATION BY LIMIT INPUT")
+# In an expression these follow a value.
+_CONTINUING = _types("WHERE WITH VIA INTO THEN ELSE STEP FROM OF AND OR AS")
+_RETURN = _types("RETURN")
+_DEFINES = _types("EQUAL PLUS_EQUAL")
 # Nothing of these can follow a name in an expression: in front of one, a name is a misspelt keyword.
-_OPERANDS = frozenset(
-    {"NAME", "STRING", "NUMBER", "LBRACE", "PYTHON", "BY", "SUM", "CONCAT", "CHOOSE", "REPEAT", "INDEPENDENT", "IF"}
-)
+_OPERANDS = _types("NAME STRING NUMBER LBRACE PYTHON BY SUM CONCAT CHOOSE REPEAT INDEPENDENT IF")
 
 
 @attrs.frozen
@@ -35,11 +42,19 @@ class Part:
 
 @attrs.frozen
 class SpaceParts:
-    """A space: its tokens up to and with `{`, its items, and its `}`; without a body when there is no `{`."""
+    """A space.
+
+    Attributes:
+        whole: all its tokens.
+        head: the tokens up to `{`, that included.
+        items: its items, one behind the other.
+        close: its `}`; None when there is no `{`, and then there are no items.
+    """
 
     whole: Part
     head: Part
     items: tuple[Part, ...]
+    close: int | None
 
 
 @attrs.frozen
@@ -62,18 +77,17 @@ class Cutter:
             if self.tokens[index].type == "SPACE":
                 starts.append(index)
             index = self.balanced.partner.get(index, index) + 1
-        ends = [*starts[1:], len(self.tokens)]
-        return tuple(self._space(start, end) for start, end in zip(starts, ends, strict=True))
+        return tuple(self._space(start, end) for start, end in pairwise([*starts, len(self.tokens)]))
 
     def _space(self, start: int, end: int) -> SpaceParts:
         brace = start
         while brace < end and self.tokens[brace].type in ("SPACE", "NAME", "FROM", "STRING"):
             brace += 1
         if brace == end or self.tokens[brace].type != "LBRACE":
-            return SpaceParts(Part(start, end), Part(start, min(brace + 1, end)), ())
+            return SpaceParts(Part(start, end), Part(start, min(brace + 1, end)), (), None)
         close = self.balanced.partner[brace]
         items = self._cut(brace + 1, close, self._begins_item)
-        return SpaceParts(Part(start, close + 1), Part(start, brace + 1), items)
+        return SpaceParts(Part(start, close + 1), Part(start, brace + 1), items, close)
 
     def lines(self, item: Part) -> tuple[str, tuple[Part, ...]]:
         """The lines of a cell or network that can be parsed alone, and the rule for them."""
@@ -98,40 +112,48 @@ class Cutter:
             index = self.balanced.partner.get(index, index) + 1
         return None
 
-    def _cut(self, start: int, end: int, begins: Callable[[int, int], bool]) -> tuple[Part, ...]:
+    def _cut(self, start: int, end: int, begins: Callable[[int], bool]) -> tuple[Part, ...]:
         cuts: list[int] = []
         index = start
         while index < end:
-            if not cuts or begins(index, cuts[-1]):
+            if not cuts or begins(index):
                 cuts.append(index)
             # What brackets enclose begins nothing.
             index = self.balanced.partner.get(index, index) + 1
-        return tuple(Part(a, b) for a, b in zip(cuts, [*cuts[1:], end], strict=True))
+        return tuple(Part(a, b) for a, b in pairwise([*cuts, end]))
 
-    def _begins_item(self, index: int, last: int) -> bool:
+    def _begins_item(self, index: int) -> bool:
+        if self.tokens[index].type in ITEM_KEYWORDS:
+            return self._fresh(index) or starts_line(self.tokens, index)
         if not self._fresh(index):
             return False
-        if self.tokens[index].type in ITEM_KEYWORDS or self._misspells(index, ITEM_KEYWORDS):
+        if self._misspells(index, ITEM_KEYWORDS) or self._named(index, "COLON") or self._defines(index):
             return True
-        if self._misspells(last, ITEM_KEYWORDS) and index == last + 1:
-            return False
-        return self._named(index, "COLON") or self._defines(index)
+        return self._stray(index)
 
-    def _begins_line(self, index: int, last: int) -> bool:
+    def _begins_line(self, index: int) -> bool:
+        if self.tokens[index].type == "RETURN":
+            return True
         if not self._fresh(index):
             return False
-        words = frozenset({"RETURN"})
-        if self.tokens[index].type in words or self._misspells(index, words):
-            return True
-        return self._defines(index) and not (self._misspells(last, words) and index == last + 1)
+        return self._misspells(index, _RETURN) or self._defines(index) or self._stray(index)
 
-    def _begins_step(self, index: int, _: int) -> bool:
-        return self._fresh(index) and self._named(index, "COLON")
+    def _begins_step(self, index: int) -> bool:
+        return self._fresh(index) and (self._named(index, "COLON") or self._stray(index))
 
     def _fresh(self, index: int) -> bool:
-        """Whether something new can begin: on a new line, or where an expression may have ended."""
-        before = self.tokens[index - 1].type
-        return before not in _BINDERS and (before in _ENDINGS or starts_line(self.tokens, index))
+        """Whether a name can begin something: on a new line, or where an expression may have ended."""
+        before = self.tokens[index - 1]
+        kind = before.type
+        if kind == "NAME" and self._misspells(index - 1, _BINDERS):
+            kind = "WHERE"
+        return kind not in _BINDERS and (kind in _ENDINGS or starts_line(self.tokens, index))
+
+    def _stray(self, index: int) -> bool:
+        """A name on a new line after a complete expression, which it cannot continue even if misspelt."""
+        if self.tokens[index].type != "NAME" or self.tokens[index - 1].type not in _ENDINGS:
+            return False
+        return starts_line(self.tokens, index) and self.meant(self.tokens[index].text) not in _CONTINUING
 
     def _type(self, index: int) -> str:
         return self.tokens[index].type if index < len(self.tokens) else ""

@@ -135,7 +135,8 @@ def _unreadable(source: Source, position: int) -> _Problem:
     word = _WORDLIKE.match(text, position)
     if word is None:
         span = Span(source, position, position + 1)
-        return _Problem("NAS002", f"{_called(character)} has no meaning here", Label(span, ""), _HELP.get(character))
+        message = f"{_called(character)} has no meaning here"
+        return _Problem("NAS002", message, Label(span, ""), _HELP.get(character))
     span = Span(source, position, word.end())
     shown = word.group() if len(word.group()) <= 40 else f"{word.group()[:40]}..."
     if character.isascii() and character.isdigit():
@@ -154,7 +155,9 @@ def _unreadable(source: Source, position: int) -> _Problem:
 
 
 def _called(character: str) -> str:
-    return f"`{character}`" if character.isprintable() and character != "`" else f"the character U+{ord(character):04X}"
+    if character.isprintable() and character != "`":
+        return f"`{character}`"
+    return f"the character U+{ord(character):04X}"
 
 
 def _inside(token: Token) -> _Problem | None:
