@@ -13,7 +13,6 @@ import attrs
 from nasdsl.diagnostics import Span
 from nasdsl.syntax import ast
 
-
 _CHILDREN: dict[type, tuple[str, ...]] = {
     kind: tuple(f.name for f in attrs.fields(kind) if f.eq)
     for kind in vars(ast).values()
