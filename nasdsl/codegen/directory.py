@@ -1,0 +1,160 @@
+"""The directory that `compile` writes.
+
+Takes a compilation, returns the text of every file. Invariant: the same input
+gives the same bytes, so nothing here reads a clock, a path or the environment
+beyond the versions that the lock names.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import jinja2
+
+from nasdsl.codegen.source import comment, literal
+from nasdsl.ir.text import print_module
+from nasdsl.methods.base import Scalar, Setting
+
+if TYPE_CHECKING:
+    from nasdsl.compiler import Compilation
+
+_EMBEDDED = ("basics", "data", "run", "training")
+_VERSIONS = ("torch", "torchvision", "lark", "attrs", "jinja2", "networkx", "numpy")
+_KEYS = {"data": "name"}
+
+
+def directory_files(compilation: Compilation, passes: str) -> dict[str, str]:
+    """Every file by name."""
+    context = _context(compilation, passes)
+    texts = {
+        "space.nas": compilation.space.source.text,
+        "supernet.py": compilation.supernet.source,
+        "search.py": _render("search.py.j2", context),
+        "retrain.py": _render("retrain.py.j2", context),
+        "config.toml": config_text(compilation),
+        "README.md": _render("README.md.j2", context),
+    }
+    texts["nasdsl.lock"] = lock_text(compilation, passes, texts)
+    return texts
+
+
+def _render(name: str, context: dict[str, object]) -> str:
+    loader = jinja2.FunctionLoader(lambda n: files("nasdsl.codegen").joinpath("templates", n).read_text("utf-8"))
+    # These are Python and Markdown texts, not HTML; what comes from a .nas file is escaped in `_context`.
+    environment = jinja2.Environment(
+        loader=loader,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701
+    )
+    return environment.get_template(name).render(context)
+
+
+def _context(compilation: Compilation, passes: str) -> dict[str, object]:
+    space, method = compilation.space, compilation.method
+    chosen = {s.name: compilation.settings[s.name] for s in method.settings if s.table == "compile"}
+    return {
+        "space_comment": comment(space.name),
+        "doc_comment": comment(space.doc),
+        "method": method.name,
+        "method_literal": literal(method.name),
+        "title": method.title,
+        "params": literal(dict(space.given)),
+        "settings": literal(chosen),
+        "passes": literal(passes),
+        "input": literal((space.input.layout, *space.input.evaluate({}))),
+        "classes": space.classes,
+        "fingerprint": literal(space.fingerprint),
+        "topology": any(s.name == "regulariser" for s in method.settings),
+        "embedded": embedded(),
+        "papers": method.papers,
+        "authors": method.authors,
+        "reconstructions": method.reconstructions,
+        "differences": method.differences,
+        "parameters": [f"{comment(str(k))} = {comment(str(v))}" for k, v in space.parameters.items()],
+    }
+
+
+def embedded() -> str:
+    """The standalone part of the runtime as one text: each file verbatim, without imports of each other."""
+    parts = ["from __future__ import annotations"]
+    for name in _EMBEDDED:
+        text = files("nasdsl.runtime.standalone").joinpath(f"{name}.py").read_text("utf-8")
+        text = re.sub(r"^from __future__ import annotations\n+", "", text, flags=re.MULTILINE)
+        text = re.sub(
+            r"^from nasdsl\.runtime\.standalone\.\w+ import (?:\([^)]*\)|[^\n]*)\n", "", text, flags=re.MULTILINE
+        )
+        first, _, rest = text.partition("\n")
+        parts.append(f"# --- {name}: {first.strip(chr(34))}\n\n{rest.strip()}")
+    return "\n\n\n".join(parts)
+
+
+def setting_key(setting: Setting) -> str:
+    """The name of a setting in its table of config.toml."""
+    return _KEYS.get(setting.name, setting.name.removeprefix("retrain_"))
+
+
+def _toml(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value, ensure_ascii=True) if isinstance(value, str) else repr(value)
+
+
+def config_text(compilation: Compilation) -> str:
+    """`config.toml`: every setting with what it is, its unit, its source and its default."""
+    method = compilation.method
+    lines = [
+        f"# Settings of {comment(compilation.space.name)} under {method.name}. `--set NAME=VALUE` changes one for a run.",
+        "# Those of [compile] shaped supernet.py: change them with `nasdsl compile --set`.",
+    ]
+    for table in ("compile", "search", "retrain", "data"):
+        lines += ["", f"[{table}]"]
+        for setting in method.settings:
+            if setting.table != table:
+                continue
+            value = compilation.settings[setting.name]
+            unit = f" [{setting.unit}]" if setting.unit else ""
+            words = f" One of {', '.join(setting.choices)}." if setting.choices else ""
+            lines.append(f"# {setting.doc}{unit}.{words} Default {_toml(setting.default)} ({setting.source}).")
+            lines.append(f"{setting_key(setting)} = {_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def lock_text(compilation: Compilation, passes: str, texts: dict[str, str]) -> str:
+    """`nasdsl.lock`: what this directory was made from."""
+    space = compilation.space
+    data = {
+        "space": {"name": space.name, "fingerprint": space.fingerprint, "parameters": dict(space.parameters)},
+        "method": compilation.method.name,
+        "passes": {
+            "edits": passes,
+            "ir": [
+                {"after": name, "sha256": _digest(print_module(module, places=False))}
+                for name, module in compilation.stages
+            ],
+        },
+        "files": {name: _digest(text) for name, text in sorted(texts.items())},
+        "seed": 0,
+        "versions": {"python": platform.python_version(), "nasdsl": _version("nasdsl")}
+        | {name: _version(name) for name in _VERSIONS},
+    }
+    return json.dumps(data, indent=2, ensure_ascii=True) + "\n"
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

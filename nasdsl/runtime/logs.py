@@ -1,0 +1,52 @@
+"""What a search writes for people to look at.
+
+Takes entries and a supernet, writes TensorBoard events and the supernet's weights.
+Invariant: logging changes nothing of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nasdsl.runtime.supernet import SupernetBase
+
+
+class Board:
+    """TensorBoard events and, at the end, the supernet's weights, in the folder of a run."""
+
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.folder = folder
+        self._writer = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+
+    def write(self, entry: Mapping[str, Any], net: SupernetBase) -> None:
+        """One epoch: losses, accuracy, and the largest probability of every decision."""
+        epoch = int(entry["epoch"])
+        for name, value in entry.items():
+            if isinstance(value, float):
+                self._writer.add_scalar(name, value, epoch)  # type: ignore[no-untyped-call]
+        for decision in net.DECISIONS:
+            if decision["parameter"] is not None:
+                p = torch.softmax(net.logits(decision).detach().float(), -1)
+                tag = f"confidence/{decision['path']}"
+                self._writer.add_scalar(tag, float(p.max()), epoch)  # type: ignore[no-untyped-call]
+
+    def close(self, net: SupernetBase) -> None:
+        """Writes `supernet.safetensors` and ends the events."""
+        from safetensors.torch import save_file
+
+        state = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
+        save_file(state, self.folder / "supernet.safetensors")
+        self._writer.close()  # type: ignore[no-untyped-call]
+
+
+def describe(net: SupernetBase) -> str:
+    """The supernet in a few words."""
+    weights = sum(p.numel() for p in net.weight_parameters())
+    variables = sum(p.numel() for p in net.architecture_parameters())
+    return f"supernet of {weights:,} weights and {variables} variables"
