@@ -55,7 +55,7 @@ class Stats:
     conventions: dict[str, dict[str, int]]
 
 
-def load(path: str | Path, **parameters: object) -> Space:
+def load(path: str | Path, /, **parameters: object) -> Space:
     """Loads a space.
 
     Args:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Union
 
 import attrs
@@ -43,11 +44,7 @@ class Dim:
 
     @staticmethod
     def of(value: int | str | Dim) -> Dim:
-        if isinstance(value, Dim):
-            return value
-        if isinstance(value, str):
-            return Dim((((value,), 1),))
-        return Dim((((), value),)) if value else Dim(())
+        return value if isinstance(value, Dim) else _dim(value)
 
     @staticmethod
     def _collect(pairs: list[tuple[Monomial, int]]) -> Dim:
@@ -55,6 +52,8 @@ class Dim:
         for monomial, factor in pairs:
             totals[monomial] = totals.get(monomial, 0) + factor
         kept = [(m, f) for m, f in totals.items() if f]
+        if len(kept) < 2:
+            return Dim(tuple(kept))
         return Dim(tuple(sorted(kept, key=lambda t: (-len(t[0]), [_key(a) for a in t[0]]))))
 
     @property
@@ -88,6 +87,8 @@ class Dim:
         return self + (-Dim.of(other))
 
     def __mul__(self, other: Dim | int) -> Dim:
+        if isinstance(other, int) and other == 1:
+            return self
         products = [
             (tuple(sorted(a + b, key=_key)), f * g) for a, f in self.terms for b, g in Dim.of(other).terms
         ]
@@ -161,6 +162,13 @@ class Dim:
 
     def __repr__(self) -> str:
         return f"Dim({self})"
+
+
+@lru_cache(maxsize=4096)
+def _dim(value: int | str) -> Dim:
+    if isinstance(value, str):
+        return Dim((((value,), 1),))
+    return Dim((((), value),)) if value else Dim(())
 
 
 def parse_dim(text: str) -> Dim:

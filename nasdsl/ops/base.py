@@ -164,7 +164,8 @@ def window(
                 + (f" (padded {extent + 2 * pad})" if pad else ""),
                 "use a larger input resolution, a smaller kernel or more padding",
             )
-        dims.append((dim + (2 * pad - reach)) // stride + 1)
+        kept = stride == 1 and 2 * pad + 1 == reach  # most windows keep the resolution
+        dims.append(dim if kept else (dim + (2 * pad - reach)) // stride + 1)
     return TensorType("image", (channels, *dims))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 import attrs
 
@@ -24,9 +25,11 @@ MAX_NODES = 10**6
 
 
 def loc_of(span: Span) -> Loc:
-    return Loc(span.source.name, span.line, span.column)
+    """A place as the IR keeps it: the file without its folders, so that a copy compiles to the same bytes."""
+    return Loc(span.source.name.replace("\\", "/").rpartition("/")[2], span.line, span.column)
 
 
+@lru_cache(maxsize=65536)
 def plain(path: str) -> str:
     """A path as an identifier: `n[2].a.sep(3)` becomes `n2.a.sep_3`, `body1[2]` `body1_2`."""
     text = re.sub(r"(?<=\d)\[(\w+)\]", r"_\1", path)

@@ -10,8 +10,8 @@ the innermost place that shows it, together with the use that led there.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import attrs
 
@@ -41,7 +41,7 @@ from nasdsl.ops import PLANNED, PRIMITIVES
 from nasdsl.syntax import ast
 from nasdsl.types import Dim, TensorType
 
-MAX_DEPTH = 60
+MAX_DEPTH = 200
 _INPUTS = {"image": ("channels", "height", "width"), "vector": ("dim",)}
 
 
@@ -77,7 +77,7 @@ class Elaborator:
         """Elaborates input, parameters and network; None after errors that leave nothing to build."""
         self._settings_known()
         for param in self.names.items(ast.Param):
-            self._quietly(lambda p=param: self.parameter(p.name.text, p.name.span))
+            self._quietly(partial(self.parameter, param.name.text, param.name.span))
         inputs = self.names.items(ast.Input)
         networks = self.names.items(ast.Network)
         if not inputs or not networks:
@@ -212,26 +212,27 @@ class Elaborator:
 
     # --- helpers -------------------------------------------------------------
 
-    @contextmanager
-    def deeper(self, span: Span) -> Iterator[None]:
-        """Bounds nesting and total work (NAS307)."""
+    def enter(self, span: Span) -> None:
+        """Bounds nesting and total work (NAS307); every `enter` that returns has its `leave`."""
         self._depth += 1
         self._fuel -= 1
         if self._depth > MAX_DEPTH or self._fuel < 0:
             what = f"definitions nest more than {MAX_DEPTH} deep" if self._fuel >= 0 else "the space is too large"
-            self.diagnostics.error(
-                "NAS307", what, span, "reached here", help=f"at most {MAX_NODES} nodes are built; use cells, or fewer repetitions"
+            self._depth -= 1
+            raise self.wrong(
+                what,
+                span,
+                "reached here",
+                code="NAS307",
+                help=f"at most {MAX_NODES} nodes are built; use cells, or fewer repetitions",
             )
-            self._depth -= 1
-            raise Abort
-        try:
-            yield
-        finally:
-            self._depth -= 1
 
-    def _quietly(self, action: object) -> None:
+    def leave(self) -> None:
+        self._depth -= 1
+
+    def _quietly(self, action: Callable[[], object]) -> None:
         try:
-            action()  # type: ignore[operator]
+            action()
         except Abort:
             return
 
@@ -272,8 +273,11 @@ class Elaborator:
                 "used here",
                 code="NAS102",
             )
-        with self.deeper(span):
+        self.enter(span)
+        try:
             return operation.apply(inputs, place)
+        finally:
+            self.leave()
 
     # --- expressions ---------------------------------------------------------
 
@@ -282,8 +286,11 @@ class Elaborator:
         handler = self._HANDLERS.get(type(node))
         if handler is None:
             raise self.wrong(f"this is not allowed here: {type(node).__name__.lower()}", node.span, "here")
-        with self.deeper(node.span):
+        self.enter(node.span)
+        try:
             return handler(self, node, scope, place)
+        finally:
+            self.leave()
 
     def _number(self, node: ast.Number, scope: Scope, place: Place | None) -> Value:
         try:

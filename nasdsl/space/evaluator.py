@@ -6,8 +6,6 @@ primitives can each live in a file of their own below the elaborator.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from typing import Protocol
 
 from nasdsl.diagnostics import Diagnostics, Note, Span
@@ -49,8 +47,6 @@ class Evaluator(Protocol):
         span: Span,
     ) -> dict[str, Value | Thunk]: ...
 
-    def deeper(self, span: Span) -> AbstractContextManager[None]: ...
-
     def not_yet(self, what: str, span: Span) -> None: ...
 
     def wrong(
@@ -61,5 +57,3 @@ class Evaluator(Protocol):
 
     def report_uses(self, place: Place) -> tuple[Note, ...]: ...
 
-
-Bound = Mapping[str, "Value | Thunk"]

@@ -94,8 +94,8 @@ class Cutter:
         kind = self.tokens[item.start].type
         if kind not in ("CELL", "NETWORK"):
             return "", ()
-        brace = self._first(item, "LBRACE")
-        if brace is None:
+        brace = self._brace(item.start)
+        if brace is None or brace >= item.end or self.tokens[brace].type != "LBRACE":
             return "", ()
         close = self.balanced.partner[brace]
         if kind == "NETWORK":
@@ -103,51 +103,63 @@ class Cutter:
         parts = self._cut(brace + 1, close, self._begins_line)
         return "bind", tuple(p for p in parts if self._defines(p.start))
 
-    def _first(self, part: Part, kind: str) -> int | None:
-        """The first bracket of a kind that no other encloses."""
-        index = part.start
-        while index < part.end:
-            if self.tokens[index].type == kind:
-                return index
-            index = self.balanced.partner.get(index, index) + 1
-        return None
-
-    def _cut(self, start: int, end: int, begins: Callable[[int], bool]) -> tuple[Part, ...]:
+    def _cut(self, start: int, end: int, begins: Callable[[int, int], bool]) -> tuple[Part, ...]:
         cuts: list[int] = []
         index = start
         while index < end:
-            if not cuts or begins(index):
+            if not cuts or begins(index, cuts[-1]):
                 cuts.append(index)
             # What brackets enclose begins nothing.
             index = self.balanced.partner.get(index, index) + 1
         return tuple(Part(a, b) for a, b in pairwise([*cuts, end]))
 
-    def _begins_item(self, index: int) -> bool:
+    def _belongs(self, index: int, start: int) -> bool:
+        """Whether what looks like an item is a line of the one at `start`, whose `{` is missing or elsewhere."""
+        brace = self._brace(start)
+        if brace is not None and self._type(brace) != "LBRACE":
+            return True
+        # Steps outside of a network come in a row: that is one mistake.
+        return self._named(start, "COLON") and self._named(index, "COLON")
+
+    def _brace(self, start: int) -> int | None:
+        """Where the `{` of an item has to stand; None for an item without lines."""
+        kind = self.tokens[start].type
+        if kind == "NETWORK":
+            return start + 1
+        after = start + 2
+        formals = self._type(after) == "LPAR"
+        if formals:
+            after = self.balanced.partner[after] + 1
+        if kind == "SET" and self._type(after) == "EQUAL":
+            return after + 1
+        return after if kind == "CELL" and formals else None
+
+    def _begins_item(self, index: int, last: int) -> bool:
         if self.tokens[index].type in ITEM_KEYWORDS:
             return self._fresh(index) or starts_line(self.tokens, index)
-        if not self._fresh(index):
+        if not self._fresh(index) or self._belongs(index, last):
             return False
         if self._misspells(index, ITEM_KEYWORDS) or self._named(index, "COLON") or self._defines(index):
             return True
         return self._stray(index)
 
-    def _begins_line(self, index: int) -> bool:
+    def _begins_line(self, index: int, _: int) -> bool:
         if self.tokens[index].type == "RETURN":
             return True
         if not self._fresh(index):
             return False
         return self._misspells(index, _RETURN) or self._defines(index) or self._stray(index)
 
-    def _begins_step(self, index: int) -> bool:
+    def _begins_step(self, index: int, _: int) -> bool:
         return self._fresh(index) and (self._named(index, "COLON") or self._stray(index))
 
     def _fresh(self, index: int) -> bool:
         """Whether a name can begin something: on a new line, or where an expression may have ended."""
-        before = self.tokens[index - 1]
-        kind = before.type
-        if kind == "NAME" and self._misspells(index - 1, _BINDERS):
-            kind = "WHERE"
-        return kind not in _BINDERS and (kind in _ENDINGS or starts_line(self.tokens, index))
+        kind = self.tokens[index - 1].type
+        new_line = starts_line(self.tokens, index)
+        if not new_line and starts_line(self.tokens, index - 1) and self._misspells(index - 1, _BINDERS):
+            return False
+        return kind not in _BINDERS and (kind in _ENDINGS or new_line)
 
     def _stray(self, index: int) -> bool:
         """A name on a new line after a complete expression, which it cannot continue even if misspelt."""
