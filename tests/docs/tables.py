@@ -60,7 +60,11 @@ def codes() -> str:
     parts = []
     for digit, title in _FAMILIES.items():
         rows = [
-            (f"[{c.code}](../nasdsl/diagnostics/pages/{c.code}.md)", c.title, "warning" if c.severity is Severity.WARNING else "error")
+            (
+                f"[{c.code}](../nasdsl/diagnostics/pages/{c.code}.md)",
+                c.title,
+                "warning" if c.severity is Severity.WARNING else "error",
+            )
             for c in CODES.values()
             if c.code[3] == digit
         ]
@@ -74,7 +78,12 @@ def passes() -> str:
     for name in PASSES.names():
         found = PASSES.load(name)
         rows.append(
-            (f"`{name}`", f"{found.source.value} -> {found.target.value}", "yes" if found.exact else "no", found.summary)
+            (
+                f"`{name}`",
+                f"{found.source.value} -> {found.target.value}",
+                "yes" if found.exact else "no",
+                found.summary,
+            )
         )
     return _table(("pass", "stages", "exact", "what it does"), rows)
 
@@ -107,7 +116,9 @@ def provenance(method: str) -> str:
     parts = [
         listed("Papers", found.papers),
         listed("What is the authors'", found.authors),
-        listed("What is a reconstruction", found.reconstructions) if found.reconstructions else "Nothing is a reconstruction.",
+        listed("What is a reconstruction", found.reconstructions)
+        if found.reconstructions
+        else "Nothing is a reconstruction.",
         listed("How the network that is searched differs from the one that is trained", found.differences),
     ]
     return "\n\n".join(parts)
