@@ -114,7 +114,7 @@ class Cutter:
         return tuple(Part(a, b) for a, b in pairwise([*cuts, end]))
 
     def _belongs(self, index: int, start: int) -> bool:
-        """Whether what looks like an item is a line of the one at `start`, whose `{` is missing or elsewhere."""
+        """Whether what looks like an item is a line of the one at `start`, whose `{` is missing."""
         brace = self._brace(start)
         if brace is not None and self._type(brace) != "LBRACE":
             return True
