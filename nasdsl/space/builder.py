@@ -112,7 +112,7 @@ class Builder:
     def input(self, name: str, type_: TensorType, span: Span) -> Tensor:
         identifier = self.fresh(plain(name))
         self.nodes.append(Input(id=identifier, type=type_, label=name, loc=loc_of(span)))
-        return Tensor(identifier, type_, name)
+        return Tensor(identifier, type_, self.shape(type_), name)
 
     def op(
         self, name: str, source: Tensor, values: Mapping[str, Value], type_: TensorType, place: Place, span: Span
@@ -143,7 +143,7 @@ class Builder:
             loc=loc,
         )
         self.nodes.append(node)
-        return Tensor(node.id, type_)
+        return Tensor(node.id, type_, self.shape(type_))
 
     def merge(
         self,
@@ -164,7 +164,7 @@ class Builder:
             loc=loc_of(span),
         )
         self.nodes.append(node)
-        return Tensor(node.id, type_)
+        return Tensor(node.id, type_, self.shape(type_))
 
     def call(
         self,
@@ -189,7 +189,7 @@ class Builder:
             loc=loc_of(span),
         )
         self.nodes.append(node)
-        return Tensor(node.id, type_)
+        return Tensor(node.id, type_, self.shape(type_))
 
     def select(
         self, decision: Decision, parts: tuple[Tensor, ...], type_: TensorType, place: Place, span: Span
@@ -204,7 +204,7 @@ class Builder:
             loc=loc_of(span),
         )
         self.nodes.append(node)
-        return Tensor(node.id, type_)
+        return Tensor(node.id, type_, self.shape(type_))
 
     def gather(
         self,
@@ -228,7 +228,7 @@ class Builder:
             loc=loc_of(span),
         )
         self.nodes.append(node)
-        return Tensor(node.id, type_)
+        return Tensor(node.id, type_, self.shape(type_))
 
     def decide(self, decision: Decision, span: Span) -> None:
         """Records a decision of this graph's owner. Raises Abort on NAS303."""

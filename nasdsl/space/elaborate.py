@@ -499,13 +499,10 @@ class Elaborator:
 
     def _attribute(self, node: ast.Attribute, scope: Scope, place: Place | None) -> Value:
         target = self.value(node.target, scope, place)
-        if place is None:
-            raise Abort
-        sizes = place.builder.shape(target.type)
         if node.name.text == "channels":
-            return Num(sizes[0], target.type.channels)
+            return Num(target.shape[0], target.type.channels)
         if node.name.text == "size":
-            return Extent(sizes[1:])
+            return Extent(target.shape[1:])
         raise self.wrong(
             f"a value has no `.{node.name}`{did_you_mean(node.name.text, ('channels', 'size'))}",
             node.name.span,

@@ -43,10 +43,11 @@ class Num:
 
 @attrs.frozen
 class Tensor:
-    """A value in a graph: the id of the node that makes it, and its type."""
+    """A value in a graph: the id of the node that makes it, its type, and its shape in this use."""
 
     id: str
     type: TensorType
+    shape: tuple[int, ...] = attrs.field(eq=False)
     name: str = ""
     kind = "a value"
 
