@@ -146,7 +146,8 @@ def write() -> None:
     for name, (page, make) in TABLES.items():
         path = DOCS / page
         text = path.read_text("utf-8")
-        path.write_text(section(name).sub(lambda m, t=make(): f"{m[1]}{t}\n{m[3]}", text), "utf-8")
+        before, after = section(name).split(text)[0], section(name).split(text)[-1]
+        path.write_text(f"{before}<!-- table: {name} -->\n{make()}\n<!-- end of table -->{after}", "utf-8")
 
 
 if __name__ == "__main__":

@@ -30,12 +30,12 @@ def test_the_pages_name_commands() -> None:
     assert (Path("README.md"), "make test") in COMMANDS
 
 
-@pytest.mark.parametrize(("page", "command"), COMMANDS, ids=lambda v: str(v))
+@pytest.mark.parametrize(("page", "command"), COMMANDS, ids=str)
 def test_a_command_exists(page: Path, command: str) -> None:
     words = shlex.split(command.split(" | ", maxsplit=1)[0])
     if words[0] == "make":
         targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-        assert set(w for w in words[1:] if "=" not in w) <= targets
+        assert {w for w in words[1:] if "=" not in w} <= targets
     elif words[0] == "nasdsl":
         assert words[1] in VERBS, command
     else:
@@ -47,7 +47,7 @@ CHEAP_COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize(("page", "command"), CHEAP_COMMANDS, ids=lambda v: str(v))
+@pytest.mark.parametrize(("page", "command"), CHEAP_COMMANDS, ids=str)
 def test_a_cheap_command_runs(
     page: Path, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
