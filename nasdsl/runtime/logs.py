@@ -18,23 +18,24 @@ from nasdsl.runtime.supernet import SupernetBase
 class Board:
     """TensorBoard events and, at the end, the supernet's weights, in the folder of a run."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, epoch: int = 0) -> None:
+        """Events after `epoch`, of a part of the run that will be run again, are hidden."""
         from torch.utils.tensorboard import SummaryWriter
 
         self.folder = folder
-        self._writer = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=epoch + 1)
 
     def write(self, entry: Mapping[str, Any], net: SupernetBase) -> None:
         """One epoch: losses, accuracy, and the largest probability of every decision."""
         epoch = int(entry["epoch"])
         for name, value in entry.items():
             if isinstance(value, float):
-                self._writer.add_scalar(name, value, epoch)  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(name, value, epoch)
         for decision in net.DECISIONS:
             if decision["parameter"] is not None:
                 p = torch.softmax(net.logits(decision).detach().float(), -1)
                 tag = f"confidence/{decision['path']}"
-                self._writer.add_scalar(tag, float(p.max()), epoch)  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(tag, float(p.max()), epoch)
 
     def close(self, net: SupernetBase) -> None:
         """Writes `supernet.safetensors` and ends the events."""
@@ -42,7 +43,7 @@ class Board:
 
         state = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
         save_file(state, self.folder / "supernet.safetensors")
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
 
 def describe(net: SupernetBase) -> str:

@@ -13,8 +13,9 @@ the margin, the weight and both forms are ours.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 import attrs
 import torch
@@ -143,15 +144,65 @@ def passive_aggressive_step(
     """
     logits = [n.logits for n in nodes]
     loss = penalty(nodes, variant, delta, temperature)
-    if not nodes or float(loss) <= 0.0:
+    if not nodes or float(loss.detach()) <= 0.0:
         return 0.0
-    gradients = torch.autograd.grad(loss, logits, allow_unused=True)
-    norm = sum(float((g * g).sum()) for g in gradients if g is not None)
+    gradients = torch.autograd.grad(loss, logits, allow_unused=True, materialize_grads=True)
+    norm = sum((float((g * g).sum()) for g in gradients), 0.0)
     if norm == 0.0:
         return 0.0
-    tau = min(aggressiveness, float(loss) / norm)
+    tau = min(aggressiveness, float(loss.detach()) / norm)
     with torch.no_grad():
         for parameter, gradient in zip(logits, gradients, strict=True):
-            if gradient is not None:
-                parameter -= tau * gradient
+            parameter.sub_(gradient, alpha=tau)
     return tau
+
+
+@attrs.define
+class Regulariser:
+    """The passive-aggressive regularisation of a run, in either form.
+
+    Attributes:
+        variant: `v1`, `v2`, `v3`, or `off`.
+        form: `loss` adds `weight` times the penalty to the loss of the variables; `pa`
+            takes a step of size at most `aggressiveness` after theirs.
+        delta: invalidity that is tolerated.
+        ramp: number of epochs after warm-up over which weight and step size grow linearly.
+        strength: where on the ramp the present epoch is, 0 to 1.
+    """
+
+    variant: str
+    form: str
+    delta: float
+    weight: float
+    aggressiveness: float
+    ramp: int
+    strength: float = 1.0
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Regulariser:
+        """From the settings `regulariser*` and `pa_aggressiveness`."""
+        return cls(
+            settings["regulariser"],
+            settings["regulariser_form"],
+            settings["regulariser_delta"],
+            settings["regulariser_weight"],
+            settings["pa_aggressiveness"],
+            settings["regulariser_ramp_epochs"],
+        )
+
+    def set_epoch(self, since_warmup: int) -> None:
+        """Sets the strength of the epoch that is `since_warmup` epochs after warm-up."""
+        self.strength = min(1.0, (since_warmup + 1) / self.ramp) if self.ramp else 1.0
+
+    def loss(self, nodes: Sequence[NodeTopology], temperature: float) -> Tensor | None:
+        """What is added to the loss of the variables, shape (); None in the other form."""
+        if self.variant == "off" or self.form != "loss":
+            return None
+        return self.weight * self.strength * penalty(nodes, self.variant, self.delta, temperature)
+
+    def step(self, nodes: Sequence[NodeTopology], temperature: float) -> float:
+        """The step after the one of the variables; 0.0 where it does nothing, as in the other form."""
+        if self.variant == "off" or self.form != "pa":
+            return 0.0
+        most = self.aggressiveness * self.strength
+        return passive_aggressive_step(nodes, self.variant, self.delta, most, temperature)

@@ -1,22 +1,78 @@
-"""Mistakes, seeds, devices, schedules: what every loop needs."""
+"""Mistakes, seeds, devices, schedules, meters: what every loop needs."""
 
 from __future__ import annotations
 
+import difflib
+import hashlib
+import importlib
 import math
 import os
 import random
 import sys
 import time
 import zlib
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
-class Mistake(Exception):
-    """Something the user can put right; the script prints it and stops with exit code 1."""
+class Mistake(Exception):  # noqa: N818 - it is the user's mistake, not an error of the program
+    """Something the user can put right; the script prints it in one line and stops."""
+
+    exit_code = 1
+
+
+class WrongUse(Mistake):
+    """The same, where the command line itself is wrong."""
+
+    exit_code = 2
+
+
+def close_to(word: str, known: Iterable[str]) -> str:
+    """What to say after an unknown word: the nearest known one, else all of them."""
+    names = list(known)
+    close = difflib.get_close_matches(word, names, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there is {', '.join(names)}"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a setting may be: a type, for numbers inclusive bounds, for words the words that there are."""
+
+    kind: type
+    low: float = float("-inf")
+    high: float = float("inf")
+    words: tuple[str, ...] = ()
+
+    def read(self, value: Any) -> Any:
+        """The value, given as text or as TOML gives it. Raises ValueError saying what it must be."""
+        if isinstance(value, str) and self.kind is not str:
+            value = self._parse(value)
+        if self.kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not self.kind:
+            raise ValueError(self._word())
+        if self.words and value not in self.words:
+            raise ValueError(f"one of {', '.join(self.words)}")
+        if isinstance(value, (int, float)) and not self.low <= value <= self.high:
+            bound = f"at most {self.high:g}" if value > self.high else f"at least {self.low:g}"
+            raise ValueError(f"{self._word()}, {bound}")
+        return value
+
+    def _parse(self, text: str) -> Any:
+        try:
+            return {"true": True, "false": False}[text.lower()] if self.kind is bool else self.kind(text)
+        except (ValueError, KeyError):
+            raise ValueError(self._word()) from None
+
+    def _word(self) -> str:
+        return {bool: "true or false", int: "an integer", float: "a number"}.get(self.kind, "a word")
 
 
 def stable_seed(*parts: object) -> int:
@@ -24,27 +80,31 @@ def stable_seed(*parts: object) -> int:
     return zlib.crc32("/".join(map(str, parts)).encode())
 
 
+def file_digest(path: Path) -> str:
+    """A short fingerprint of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
 def seed_everything(seed: int, deterministic: bool) -> None:
-    """Seeds Python and torch; `deterministic` also asks torch for deterministic algorithms."""
+    """Seeds Python, numpy and torch; `deterministic` also asks torch for deterministic algorithms."""
     random.seed(seed)
+    numpy.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
-    else:
-        torch.backends.cudnn.benchmark = True
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is the GPU if there is one. Raises Mistake for a device that is not there."""
+    """`auto` is the GPU if there is one. Raises WrongUse for a device that is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise Mistake(f"--device {name}: {str(error).splitlines()[0]}") from None
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise WrongUse(f"--device {name}: {str(error).splitlines()[0]}") from None
     return device
 
 
@@ -55,32 +115,102 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
     return nullcontext()
 
 
+def channels_last(net: nn.Module) -> None:
+    """Puts the weights of convolutions in the layout that is fastest, in place; numbers stay as they are."""
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 def cosine(start: float, end: float, position: float) -> float:
     """Cosine from `start` (position 0) to `end` (position 1)."""
     return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * position))
 
 
-def require_finite(loss: Tensor, what: str, step: int) -> None:
-    """Raises Mistake naming the step when a loss is not a number."""
-    if not bool(torch.isfinite(loss)):
-        raise Mistake(f"{what} is {float(loss)} at step {step}: lower the learning rate, or use --precision fp32")
+class Meter:
+    """Sums of losses by name, read from the device in groups, since every read makes a GPU wait.
+
+    `sums` belongs to the caller, who saves it with the run. A loss that is not finite
+    is found when its group is read, and `flush` comes before every save, so a run
+    that has diverged never overwrites a good checkpoint.
+    """
+
+    def __init__(self, sums: dict[str, float], device: torch.device) -> None:
+        self.sums = sums
+        self.shown: dict[str, float] = {}
+        self._group = 1 if device.type == "cpu" else 50
+        self._waiting: list[tuple[str, int, Tensor]] = []
+
+    def add(self, name: str, loss: Tensor, step: int) -> None:
+        """Takes a loss, shape (), of a step. Raises Mistake as `flush` does."""
+        self._waiting.append((name, step, loss.detach().float()))
+        if len(self._waiting) >= self._group:
+            self.flush()
+
+    def flush(self) -> None:
+        """Reads what was added. Raises Mistake naming the loss and the step that is not finite."""
+        if not self._waiting:
+            return
+        values = torch.stack([loss for _, _, loss in self._waiting]).tolist()
+        waiting, self._waiting = self._waiting, []
+        for (name, step, _), value in zip(waiting, values, strict=True):
+            if not math.isfinite(value):
+                raise Mistake(
+                    f"{name.replace('_', ' ')} is {value} at step {step}: "
+                    "lower the learning rate, or use --precision fp32"
+                )
+            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.shown[name] = value
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in self.shown.items())
 
 
 class Progress:
-    """One line that moves on a terminal; one line an epoch elsewhere."""
+    """One line that moves on a terminal; only the lines that stay elsewhere. It uses no colour."""
 
     def __init__(self) -> None:
-        self._tty = sys.stderr.isatty()
+        self._moving = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._last = 0.0
 
     def step(self, text: str) -> None:
         """Shows where the loop is, at most ten times a second, on a terminal only."""
-        if self._tty and time.monotonic() - self._last > 0.1:
+        if self._moving and time.monotonic() - self._last > 0.1:
             self._last = time.monotonic()
             print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
     def line(self, text: str) -> None:
         """Prints a line that stays."""
-        if self._tty:
+        if self._moving:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
         print(text, flush=True)
+
+
+_OPERATORS: list[torch.library.Library] = []
+"""Declared operators live as long as something holds their library."""
+
+
+def ensure_torchvision() -> None:
+    """Makes `import torchvision` work beside a torch build without its native operators.
+
+    The wheel of torchvision from the registry is a CUDA build; beside a CPU build of
+    torch its operators are not registered and its import fails with "operator
+    torchvision::nms does not exist". Declaring the two schemas that the import asks
+    for is enough for data sets, transforms and models. Where the operators exist
+    nothing is declared.
+
+    Raises:
+        Mistake: torchvision is not installed.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except ImportError as error:
+        raise Mistake(f"image data need torchvision: {error}") from None
+    except RuntimeError:
+        # The failed import has left half of the package behind.
+        for module in [m for m in sys.modules if m.partition(".")[0] == "torchvision"]:
+            del sys.modules[module]
+        library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+        for operator in ("nms", "qnms"):
+            schema = f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            library.define(schema)  # type: ignore[no-untyped-call]
+        _OPERATORS.append(library)
+        importlib.import_module("torchvision")

@@ -1,68 +1,111 @@
-"""One run: its arguments, its folder, its checkpoints, its log."""
+"""One run: its arguments, its settings, its folder, its checkpoints, its log."""
 
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import os
+import random
+import shutil
 import signal
 import sys
 import time
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import numpy
 import torch
 
-from nasdsl.runtime.standalone.basics import Mistake
+from nasdsl.runtime.standalone.basics import Mistake, Rule, WrongUse, close_to
 
 Table = dict[str, Any]
 
 
-def read_arguments(description: str, argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line that search and retraining share."""
-    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+class _Parser(argparse.ArgumentParser):
+    """argparse that says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (--help lists the options)\n")
+
+
+def read_arguments(
+    description: str, argv: list[str] | None = None, model: bool = False
+) -> argparse.Namespace:
+    """The command line that search and retraining share; `model` adds what only retraining takes."""
+    parser = _Parser(description=description, allow_abbrev=False)
     add = parser.add_argument
-    add("--data", help="digits, cifar10, imagefolder:PATH or pkg:function")
-    add("--data-dir", default="data", help="where downloads go")
-    add("--out", help="folder of the run (default: runs/SEED beside this script)")
-    add("--device", default="auto", help="auto, cpu, cuda")
+    add(
+        "--data",
+        metavar="NAME",
+        help="digits, cifar10, imagefolder:PATH, pkg:function",
+    )
+    add("--data-dir", default="data", metavar="DIR", help="where downloads go (default: data)")
+    add("--out", metavar="DIR", help="folder of the run (default: runs/SEED beside this script)")
+    add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     add("--precision", choices=("fp32", "bf16"), default="fp32")
-    add("--epochs", type=int, help="length, instead of the one in config.toml")
-    add("--limit-batches", type=int, metavar="N", help="at most N steps an epoch, for trials")
+    add("--epochs", type=_positive, metavar="N", help="length, instead of the one in config.toml")
+    add("--limit-batches", type=_positive, metavar="N", help="at most N steps an epoch, for trials")
     add("--seed", type=int, default=0)
     add("--deterministic", action="store_true", help="deterministic algorithms, slower")
-    add("--workers", type=int, default=2, help="threads that decode images")
+    add("--workers", type=_positive, default=2, metavar="N", help="threads that decode images (default: 2)")
     add("--set", action="append", default=[], metavar="K=V", dest="settings", help="a setting of config.toml")
     add("--restart", action="store_true", help="begin anew instead of continuing")
-    add("--model", help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
-    for name in ("epochs", "limit_batches"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    if model:
+        add(
+            "--model",
+            metavar="FILE",
+            help="the model.py to train (default: that of the run)",
+        )
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        options = [o for action in parser._actions for o in action.option_strings]
+        word = unknown[0].partition("=")[0]
+        parser.error(f"unknown argument {unknown[0]}{close_to(word, options) if word[:1] == '-' else ''}")
     return args
 
 
-def read_config(path: Path, table: str, args: argparse.Namespace) -> Table:
+def _positive(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive integer")
+    return number
+
+
+def read_config(path: Path, table: str, args: argparse.Namespace, rules: Mapping[str, Rule]) -> Table:
     """The settings of a table and of [data], with what the command line changes.
 
     Raises:
-        Mistake: unreadable file, unknown setting, a value of another type.
+        Mistake: an unreadable file; a setting in it that is unknown, missing or unfit.
+        WrongUse: the same of the command line.
     """
     try:
         config = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise Mistake(f"{path}: {error}") from None
-    settings: Table = {**config["data"], **config[table]}
+    given: Table = {**config.get("data", {}), **config.get(table, {})}
+    settings: Table = {}
+    for name, value in given.items():
+        if name not in rules:
+            raise Mistake(f"{path}: there is no setting `{name}`{close_to(name, rules)}")
+        try:
+            settings[name] = rules[name].read(value)
+        except ValueError as error:
+            raise Mistake(f"{path}: `{name}` is {value!r} and must be {error}") from None
+    for name in rules:
+        if name not in settings:
+            raise Mistake(f"{path}: the setting `{name}` of [{table}] or [data] is missing")
     for text in args.settings:
         name, equals, value = text.partition("=")
-        if not equals or name not in settings:
-            close = difflib.get_close_matches(name, settings, n=1)
-            hint = f"; did you mean {close[0]}?" if close else f"; there is {', '.join(settings)}"
-            raise Mistake(f"--set {text}: there is no setting `{name}`{hint}")
-        settings[name] = _typed(name, value, settings[name])
+        if not equals:
+            raise WrongUse(f"--set {text}: write --set NAME=VALUE")
+        if name not in rules:
+            raise WrongUse(f"--set {text}: there is no setting `{name}`{close_to(name, rules)}")
+        try:
+            settings[name] = rules[name].read(value)
+        except ValueError as error:
+            raise WrongUse(f"--set {text}: it must be {error}") from None
     if args.data is not None:
         settings["name"] = args.data
     if args.epochs is not None:
@@ -70,14 +113,9 @@ def read_config(path: Path, table: str, args: argparse.Namespace) -> Table:
     return settings
 
 
-def _typed(name: str, text: str, old: Any) -> Any:
-    try:
-        if isinstance(old, bool):
-            return {"true": True, "false": False}[text.lower()]
-        return type(old)(text)
-    except (ValueError, KeyError):
-        word = {bool: "true or false", int: "an integer", float: "a number"}.get(type(old), "a word")
-        raise Mistake(f"--set {name}={text}: it is {word}") from None
+def fresh_counters() -> Table:
+    """Where a run begins."""
+    return {"epoch": 0, "step": 0, "sums": {}}
 
 
 class Run:
@@ -86,7 +124,7 @@ class Run:
     `checkpoint.pt` is written beside itself and renamed, and the one before it is
     kept, so a crash while saving loses nothing. A run that is started again with
     the same folder continues exactly: modules, optimisers, streams, counters and
-    torch's random state are restored.
+    random states are restored. SIGTERM saves after the step at hand.
     """
 
     def __init__(self, folder: Path, identity: Table, restart: bool, every_seconds: float = 60.0) -> None:
@@ -99,50 +137,54 @@ class Run:
         if restart:
             for name in ("checkpoint.pt", "checkpoint.previous.pt", "log.jsonl"):
                 (folder / name).unlink(missing_ok=True)
+            shutil.rmtree(folder / "tensorboard", ignore_errors=True)
         signal.signal(signal.SIGTERM, self._on_term)
 
     def _on_term(self, number: int, frame: object) -> None:
         self._stopping = True
 
     def load(self) -> Table | None:
-        """The last checkpoint that can be read, or None.
+        """The last checkpoint that can be read; None for a new run.
 
         Raises:
-            Mistake: it belongs to another program, seed or data set.
+            Mistake: it belongs to another program, seed, data set or setting, or none can be read.
         """
-        for name in ("checkpoint.pt", "checkpoint.previous.pt"):
-            path = self.folder / name
-            if not path.exists():
-                continue
+        found = [p for n in ("checkpoint.pt", "checkpoint.previous.pt") if (p := self.folder / n).exists()]
+        for path in found:
             try:
                 state: Table = torch.load(path, map_location="cpu", weights_only=True)
                 identity = state["identity"]
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the one before may be whole
-                print(f"{path} cannot be read ({type(error).__name__}); trying the one before", file=sys.stderr)
+                print(f"{path} cannot be read ({type(error).__name__})", file=sys.stderr)
                 continue
-            wrong = [k for k, v in self.identity.items() if identity.get(k) != v]
-            if wrong:
-                was = ", ".join(f"{k} was {identity.get(k)!r}, is {self.identity[k]!r}" for k in wrong)
-                raise Mistake(f"{self.folder} holds another run ({was}): use --out for a new folder, or --restart")
+            if path != found[0]:
+                print(f"using the checkpoint before it, {path}", file=sys.stderr)
+            changed = [k for k in {**self.identity, **identity} if identity.get(k) != self.identity.get(k)]
+            if changed:
+                was = ", ".join(f"{k} was {identity.get(k)}, is {self.identity.get(k)}" for k in changed)
+                raise Mistake(
+                    f"{self.folder} holds another run ({was}): "
+                    "--out DIR makes a new folder, --restart begins anew"
+                )
             return state
+        if found:
+            raise Mistake(f"no checkpoint in {self.folder} can be read: --restart begins anew")
         return None
 
     def resume(self, parts: Mapping[str, Any]) -> Table:
         """Restores `parts` (things with `load_state_dict`, or streams) and returns the counters."""
         state = self.load()
         if state is None:
-            return {"epoch": 0, "step": 0, "sums": {}, "seconds": 0.0}
+            return fresh_counters()
         for name, part in parts.items():
             if hasattr(part, "load_state_dict"):
                 part.load_state_dict(state["parts"][name])
             else:
                 part.position = state["parts"][name]
-        torch.set_rng_state(state["random"])
-        if torch.cuda.is_available() and state["random_cuda"] is not None:
-            torch.cuda.set_rng_state_all(state["random_cuda"])
-        self._cut_log(state["counters"]["epoch"])
+        _set_random_state(state["random"])
         counters: Table = state["counters"]
-        print(f"continuing {self.folder} at epoch {counters['epoch'] + 1}, step {counters['step']}")
+        self._cut_log(counters["epoch"])
+        print(f"continuing {self.folder} at epoch {counters['epoch'] + 1}, step {counters['step'] + 1}")
         return counters
 
     def save(self, parts: Mapping[str, Any], counters: Table) -> None:
@@ -150,9 +192,11 @@ class Run:
         state = {
             "identity": self.identity,
             "counters": counters,
-            "parts": {n: p.state_dict() if hasattr(p, "state_dict") else p.position for n, p in parts.items()},
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None,
+            "parts": {
+                name: part.state_dict() if hasattr(part, "state_dict") else part.position
+                for name, part in parts.items()
+            },
+            "random": _random_state(),
         }
         new, path = self.folder / "checkpoint.new", self.folder / "checkpoint.pt"
         with new.open("wb") as file:
@@ -179,12 +223,17 @@ class Run:
             file.write(json.dumps(entry) + "\n")
 
     def _cut_log(self, epoch: int) -> None:
-        """Drops lines of epochs that will be run again."""
+        """Drops lines of epochs that will be run again, and a line that a crash cut short."""
         path = self.folder / "log.jsonl"
         if path.exists():
-            lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
-            kept = [line for line in lines if json.loads(line).get("epoch", 0) <= epoch]
-            path.write_text("".join(f"{line}\n" for line in kept), "utf-8")
+            kept = []
+            for line in path.read_text("utf-8").splitlines():
+                try:
+                    if json.loads(line)["epoch"] <= epoch:
+                        kept.append(f"{line}\n")
+                except (ValueError, KeyError, TypeError):
+                    continue
+            self.write("log.jsonl", "".join(kept))
 
     def write(self, name: str, text: str) -> Path:
         """Writes a text file of the run, whole or not at all."""
@@ -195,13 +244,35 @@ class Run:
         return path
 
 
+def _random_state() -> Table:
+    """The states of all generators, in types that `weights_only` loads."""
+    kind, keys, *rest = numpy.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "python": random.getstate(),
+        "numpy": (str(kind), numpy.asarray(keys).tolist(), *rest),
+    }
+
+
+def _set_random_state(state: Table) -> None:
+    torch.set_rng_state(state["torch"])
+    # A run may move to a machine with another number of GPUs; the first keep their states.
+    if torch.cuda.is_available():
+        for index, each in enumerate(state["cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(each, index)
+    random.setstate(state["python"])
+    kind, keys, *rest = state["numpy"]
+    numpy.random.set_state((kind, numpy.array(keys, dtype=numpy.uint32), *rest))
+
+
 def guarded(main: Callable[[], None]) -> None:
-    """Runs a script's main: a Mistake is one line and exit code 1, Ctrl-C exit code 130."""
+    """Runs a script's main: a Mistake is one line and its exit code, Ctrl-C exit code 130."""
     try:
         main()
     except Mistake as mistake:
         print(f"error: {mistake}", file=sys.stderr)
-        raise SystemExit(1) from None
+        raise SystemExit(mistake.exit_code) from None
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue from the last checkpoint", file=sys.stderr)
         raise SystemExit(130) from None

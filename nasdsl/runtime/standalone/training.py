@@ -3,31 +3,56 @@
 from __future__ import annotations
 
 import importlib.util
-import time
+import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from nasdsl.runtime.standalone.basics import (
+    Meter,
     Mistake,
     Progress,
+    Rule,
     autocast,
+    channels_last,
     cosine,
+    file_digest,
     pick_device,
-    require_finite,
     seed_everything,
 )
-from nasdsl.runtime.standalone.data import Data, Stream, load_data, prepare
+from nasdsl.runtime.standalone.data import DATA_RULES, Data, Stream, load_data, prepare
 from nasdsl.runtime.standalone.run import Run
+
+RETRAIN_RULES = {
+    **DATA_RULES,
+    "epochs": Rule(int, 1),
+    "batch_size": Rule(int, 1),
+    "lr": Rule(float, 0),
+    "lr_min": Rule(float, 0),
+    "momentum": Rule(float, 0, 1),
+    "weight_decay": Rule(float, 0),
+    "nesterov": Rule(bool),
+    "clip": Rule(float, 0),
+    "cutout": Rule(int, 0),
+    "drop_path": Rule(float, 0, 0.99),
+    "auxiliary": Rule(str, words=("auto", "on", "off")),
+    "auxiliary_weight": Rule(float, 0),
+    "label_smoothing": Rule(float, 0, 0.99),
+}
+"""The tables [retrain] and [data] of config.toml."""
+
+EVALUATED_EVERY = 10
+"""Epochs between evaluations; the last epoch is always evaluated."""
 
 
 def load_model(path: Path) -> Any:
     """The module of a `model.py`. Raises Mistake when there is none."""
     if not path.exists():
-        raise Mistake(f"{path} does not exist: run search.py first, or name another with --out")
+        raise Mistake(f"{path} does not exist: run search.py first, or name another with --model")
     spec = importlib.util.spec_from_file_location("model", path)
     if spec is None or spec.loader is None:
         raise Mistake(f"{path} is not a Python file")
@@ -37,27 +62,55 @@ def load_model(path: Path) -> Any:
 
 
 @torch.no_grad()
-def evaluate(net: nn.Module, data: Data, device: torch.device, precision: str, batch: int = 500) -> float:
-    """Accuracy on the test set, in evaluation mode."""
+def evaluate(
+    net: nn.Module, data: Data, precision: str, limit: int | None = None, batch: int = 500
+) -> tuple[float, int]:
+    """Accuracy on the test set in evaluation mode, and on how many examples.
+
+    Args:
+        limit: largest number of batches, for trials; None for all.
+    """
+    training = net.training
     net.eval()
-    right = 0
-    for start in range(0, len(data.test), batch):
-        x = prepare(data.test.examples[start : start + batch], data)
+    device = data.mean.device
+    right = torch.zeros((), dtype=torch.int64, device=device)
+    count = min(len(data.test), limit * batch if limit else len(data.test))
+    for start in range(0, count, batch):
+        chosen = slice(start, min(start + batch, count))
         with autocast(device, precision):
-            right += int((net(x).argmax(1) == data.test.labels[start : start + batch]).sum())
-    return right / len(data.test)
+            guessed = net(prepare(data.test.examples[chosen], data)).argmax(1)
+        right += (guessed == data.test.labels[chosen].to(device)).sum()
+    net.train(training)
+    return int(right) / count, count
 
 
 def build_network(module: Any, settings: dict[str, Any]) -> nn.Module:
     """The network of a `model.py`, with an auxiliary head if it is asked for or fits."""
     wanted = settings["auxiliary"] == "on" or (settings["auxiliary"] == "auto" and module.AUXILIARY)
     if settings["auxiliary"] == "auto" and not module.AUXILIARY:
-        print("no auxiliary head: it does not fit this resolution")
+        print("no auxiliary head: this network has no place for one")
     try:
         net: nn.Module = module.Network(auxiliary=wanted)
     except ValueError as error:
         raise Mistake(f"auxiliary=on: {error}") from None
     return net
+
+
+def training_loss(output: Tensor | tuple[Tensor, Tensor], labels: Tensor, settings: dict[str, Any]) -> Tensor:
+    """Cross-entropy with label smoothing, plus the weighted one of the auxiliary head where there is one."""
+    smoothing = settings["label_smoothing"]
+    if isinstance(output, tuple):
+        main, auxiliary = (F.cross_entropy(o, labels, label_smoothing=smoothing) for o in output)
+        weight: float = settings["auxiliary_weight"]
+        return main + weight * auxiliary
+    return F.cross_entropy(output, labels, label_smoothing=smoothing)
+
+
+def make_sgd(parameters: Any, lr: float, momentum: float, decay: float, nesterov: bool) -> torch.optim.SGD:
+    """SGD as the settings say. Raises Mistake for Nesterov momentum without momentum."""
+    if nesterov and momentum <= 0:
+        raise Mistake("nesterov=true needs a momentum above 0")
+    return torch.optim.SGD(parameters, lr, momentum=momentum, weight_decay=decay, nesterov=nesterov)
 
 
 def save_weights(net: nn.Module, folder: Path) -> Path:
@@ -74,44 +127,47 @@ def save_weights(net: nn.Module, folder: Path) -> Path:
     return path
 
 
+def retrain_stream(data: Data, settings: dict[str, Any], seed: int) -> Stream:
+    """The whole training set, augmented as the settings say."""
+    side = data.train.examples.shape[-1]
+    cutout = min(settings["cutout"], side // 2)
+    if settings["augment"] and cutout < settings["cutout"] and data.train.examples.dim() == 4:
+        print(f"cutout of {cutout} instead of {settings['cutout']}: the images are {side} wide")
+    flags = {name: settings[name] for name in ("augment", "pad", "flip")}
+    return Stream(data.train, data, settings["batch_size"], seed, "retrain", cutout=cutout, **flags)
+
+
 def retrain(args: Any, settings: dict[str, Any], folder: Path) -> None:
     """Trains `folder/model.py` from scratch, evaluates it, and writes its weights."""
     device = pick_device(args.device)
     seed_everything(args.seed, args.deterministic)
-    module = load_model(Path(args.model) if args.model else folder / "model.py")
+    source = Path(args.model) if args.model else folder / "model.py"
+    module = load_model(source)
     data = load_data(settings["name"], module.INPUT, module.CLASSES, args.data_dir, args.workers).to(device)
     for note in data.notes:
         print(f"data: {note}")
-    net = build_network(module, settings).to(device, memory_format=torch.channels_last)
-    stream = Stream(
-        data.train,
-        data,
-        settings["batch_size"],
-        args.seed,
-        "retrain",
-        augment=settings["augment"],
-        pad=settings["pad"],
-        flip=settings["flip"],
-        cutout=min(settings["cutout"], data.train.examples.shape[-1] // 2),
-    )
-    optimizer = torch.optim.SGD(
+    net = build_network(module, settings).to(device)
+    channels_last(net)
+    stream = retrain_stream(data, settings, args.seed)
+    optimizer = make_sgd(
         net.parameters(),
         settings["lr"],
-        momentum=settings["momentum"],
-        weight_decay=settings["weight_decay"],
-        nesterov=settings["nesterov"],
+        settings["momentum"],
+        settings["weight_decay"],
+        settings["nesterov"],
     )
-    identity = {"model": repr(module.ARCHITECTURE), "seed": args.seed, "data": settings["name"]}
-    identity["settings"] = repr(sorted(settings.items()))
+    identity = {"model": file_digest(source), "seed": args.seed, **settings}
+    identity |= {"precision": args.precision, "limit_batches": args.limit_batches}
     run = Run(folder / "retrain", identity, args.restart)
     parts = {"net": net, "optimizer": optimizer, "stream": stream}
     at = run.resume(parts)
-    steps = min(stream.batches, args.limit_batches or stream.batches)
-    epochs, progress, began = settings["epochs"], Progress(), time.monotonic() - at["seconds"]
-    print(f"{sum(p.numel() for p in net.parameters()):,} parameters, {epochs} epochs of {steps} steps on {device}")
+    meter, progress = Meter(at["sums"], device), Progress()
+    steps, epochs = min(stream.batches, args.limit_batches or stream.batches), settings["epochs"]
+    size = sum(p.numel() for p in net.parameters())
+    print(f"{size:,} parameters, {epochs} epochs of {steps} steps on {device}, {args.precision}", flush=True)
 
     def save() -> None:
-        at["seconds"] = time.monotonic() - began
+        meter.flush()
         run.save(parts, at)
 
     for epoch in range(at["epoch"], epochs):
@@ -120,36 +176,45 @@ def retrain(args: Any, settings: dict[str, Any], folder: Path) -> None:
         net.drop_path_prob = settings["drop_path"] * epoch / epochs
         net.train()
         for step in range(at["step"], steps):
-            x, y = stream.next()
-            with autocast(device, args.precision):
-                loss = _loss(net(x), y, settings)
-            require_finite(loss, "the training loss", epoch * steps + step)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if settings["clip"] > 0:
-                nn.utils.clip_grad_norm_(net.parameters(), settings["clip"])
-            optimizer.step()
+            loss = training_step(net, stream.next(), optimizer, settings, autocast(device, args.precision))
+            meter.add("loss", loss, epoch * steps + step + 1)
             at["step"] = step + 1
-            at["sums"]["loss"] = at["sums"].get("loss", 0.0) + float(loss.detach())
-            progress.step(f"epoch {epoch + 1}/{epochs} step {step + 1}/{steps} loss {float(loss.detach()):.3f}")
+            progress.step(f"epoch {epoch + 1}/{epochs} step {step + 1}/{steps} {meter}")
             run.tick(save)
-        mean = at["sums"]["loss"] / steps
-        last = epoch + 1 == epochs
-        reached = evaluate(net, data, device, args.precision) if last or (epoch + 1) % 10 == 0 else None
-        shown = f", test accuracy {reached:.2%}" if reached is not None else ""
-        progress.line(f"epoch {epoch + 1}/{epochs}: loss {mean:.3f}{shown}")
-        run.log({"epoch": epoch + 1, "loss": mean, "lr": rate, "test_accuracy": reached})
-        at.update(epoch=epoch + 1, step=0, sums={})
+        meter.flush()
+        entry = {"epoch": epoch + 1, "loss": at["sums"].pop("loss") / steps, "lr": rate}
+        shown = f"epoch {epoch + 1}/{epochs}: loss {entry['loss']:.3f}"
+        if (epoch + 1) % EVALUATED_EVERY == 0 and epoch + 1 < epochs:
+            entry["test_accuracy"], _ = evaluate(net, data, args.precision, args.limit_batches)
+            shown += f", test accuracy {entry['test_accuracy']:.2%}"
+        progress.line(shown)
+        run.log(entry)
+        at.update(epoch=epoch + 1, step=0)
         save()
-    reached = evaluate(net, data, device, args.precision)
+    finish(net, data, run, args)
+
+
+def training_step(
+    net: nn.Module,
+    batch: tuple[Tensor, Tensor],
+    optimizer: torch.optim.Optimizer,
+    settings: dict[str, Any],
+    cast: AbstractContextManager[Any],
+) -> Tensor:
+    """One step of SGD on a batch, its gradient clipped. Returns the loss, shape ()."""
+    with cast:
+        loss = training_loss(net(batch[0]), batch[1], settings)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if settings["clip"] > 0:
+        nn.utils.clip_grad_norm_(net.parameters(), settings["clip"])
+    optimizer.step()
+    return loss.detach()
+
+
+def finish(net: nn.Module, data: Data, run: Run, args: Any) -> None:
+    """Evaluates a trained network, writes its weights and the result, and says where."""
+    reached, count = evaluate(net, data, args.precision, args.limit_batches)
     path = save_weights(net, run.folder)
-    print(f"test accuracy {reached:.2%} ({len(data.test)} examples)\nweights: {path}")
-
-
-def _loss(output: Any, labels: torch.Tensor, settings: dict[str, Any]) -> torch.Tensor:
-    """Cross-entropy, with the auxiliary head's where there is one."""
-    smoothing = settings["label_smoothing"]
-    if isinstance(output, tuple):
-        main, auxiliary = (F.cross_entropy(o, labels, label_smoothing=smoothing) for o in output)
-        return main + settings["auxiliary_weight"] * auxiliary
-    return F.cross_entropy(output, labels, label_smoothing=smoothing)
+    run.write("result.json", json.dumps({"test_accuracy": reached, "examples": count}) + "\n")
+    print(f"test accuracy {reached:.2%} ({count} of {len(data.test)} test examples)\nweights: {path}")
