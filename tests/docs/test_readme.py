@@ -10,7 +10,9 @@ from tests.docs.tour import README, commands, lay_out, run, tour
 
 
 @pytest.mark.parametrize("block", tour(), ids=str)
-def test_the_output_shown_is_the_output(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_output_shown_is_the_output(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     lay_out(tmp_path)
     shown = commands(block.text)
