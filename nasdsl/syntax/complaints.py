@@ -16,6 +16,7 @@ from nasdsl.diagnostics import Diagnostic, Label, Span
 from nasdsl.diagnostics.diagnostic import closest
 from nasdsl.syntax import grammar
 from nasdsl.syntax.brackets import ITEM_KEYWORDS, starts_line
+from nasdsl.syntax.tables import END
 from nasdsl.syntax.tokens import Token
 
 _STARTERS = frozenset({"NAME", "NUMBER", "STRING", "LPAR", "LSQB", "CHOOSE", "REPEAT", "INDEPENDENT"})
@@ -105,7 +106,7 @@ class Complaint:
         if "+" in signs or ">>" in signs:
             # After a complete expression more of it may always follow: say so only when nothing else can.
             accepts -= {signs[s] for s in (*_OPERATORS, *_POSTFIX) if s in signs}
-            if not accepts - {grammar.END}:
+            if not accepts - {END}:
                 said.append("an operator")
         if accepts >= ITEM_KEYWORDS:
             said.append("an item")
@@ -113,7 +114,7 @@ class Complaint:
         said += [text for kind, text in _FREE.items() if kind in accepts]
         rest = sorted((texts[t] for t in accepts if t in texts), key=lambda t: (t.isalpha(), t))
         said += [f"`{text}`" for text in rest]
-        if grammar.END in accepts:
+        if END in accepts:
             said.append(f"the end of {_WHOLE[self.start]}")
         if not said:
             return "something else"

@@ -1,29 +1,21 @@
-"""The parser's tables, built from `grammar/nas.lark` when first needed.
+"""Parses tokens by the tables of the grammar.
 
 Takes tokens, returns syntax trees. Invariant: the grammar file is the only place
-that knows the syntax; what the lexer needs is read from it too.
-
-The tables are rebuilt in every process (a tenth of a second): Lark's own cache is a
-pickle in a shared temporary folder, and unpickling what someone else may have put
-there would run it.
+that knows the syntax; what the lexer needs is read from it too. Nothing here
+recurses, so no nesting is too deep.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import cast
+from typing import Any
 
-from lark import Lark, UnexpectedToken
-
-from nasdsl.resources import grammar_text
-from nasdsl.syntax.ast import File, Item
-from nasdsl.syntax.build import Builder
+from nasdsl.errors import InternalError
+from nasdsl.syntax.build import Builder, Children
+from nasdsl.syntax.tables import END, Rule, tables
 from nasdsl.syntax.tokens import Token, Words
-
-STARTS = ("start", "item", "bind", "step")
-END = "$END"
 
 
 class Unexpected(Exception):  # noqa: N818 - a signal between two modules, never seen outside
@@ -34,32 +26,50 @@ class Unexpected(Exception):  # noqa: N818 - a signal between two modules, never
         self.position = position
 
 
-@cache
-def _lark() -> Lark:
-    return Lark(
-        grammar_text(),
-        parser="lalr",
-        lexer="basic",
-        start=list(STARTS),
-        keep_all_tokens=True,  # the builder takes spans from them
-        maybe_placeholders=False,
-        transformer=Builder(),
-    )
+class _Splice(list[Any]):
+    """Children that join those of the rule around."""
 
 
 @cache
 def words() -> Words:
     """The words of the language, as the grammar has them."""
-    texts = {t.name: t.pattern.value for t in _lark().terminals if t.pattern.type == "str"}
+    texts = {t.name: t.text for t in tables().terminals if t.fixed}
     keywords = {text: name for name, text in texts.items() if text.isalpha()}
     signs = sorted((n for n, text in texts.items() if not text.isalpha()), key=lambda n: -len(texts[n]))
-    free = [t for t in _lark().terminals if t.pattern.type == "re"]
-    parts = [f"(?P<{t.name}>{t.pattern.to_regexp()})" for t in free]
+    parts = [f"(?P<{t.name}>{t.text})" for t in tables().terminals if not t.fixed]
     parts += [f"(?P<{name}>{re.escape(texts[name])})" for name in signs]
     return Words(re.compile("|".join(parts)), keywords, texts)
 
 
-def run(tokens: Iterable[Token], start: str) -> File | Item:
+@cache
+def _reductions() -> tuple[Callable[[Children], Any], ...]:
+    """For each rule what makes one value of its children."""
+    builder = Builder()
+    return tuple(_reduction(rule, builder) for rule in tables().rules)
+
+
+def _reduction(rule: Rule, builder: Builder) -> Callable[[Children], Any]:
+    if rule.builds is None:
+        return lambda children: _spliced(children, keep=True)
+    if rule.passes and rule.length == 1:
+        return lambda children: children[0]
+    method: Callable[[Children], Any] = getattr(builder, rule.builds)
+    return lambda children: method(_spliced(children))
+
+
+def _spliced(children: Children, keep: bool = False) -> Children:
+    """Children with those of helper rules in their place; a first list is extended, which is linear."""
+    first = children[0]
+    flat: Children = first if type(first) is _Splice else _Splice((first,))
+    for child in children[1:]:
+        if type(child) is _Splice:
+            flat.extend(child)
+        else:
+            flat.append(child)
+    return flat if keep else list(flat)
+
+
+def run(tokens: Sequence[Token], start: str) -> Any:
     """The tree of some tokens.
 
     Args:
@@ -68,29 +78,63 @@ def run(tokens: Iterable[Token], start: str) -> File | Item:
     Raises:
         Unexpected: at the first token that does not fit.
     """
-    state = _lark().parse_interactive(start=start)
-    position = 0
-    try:
-        for token in tokens:
-            state.feed_token(token)  # type: ignore[arg-type] # the parser reads `.type` alone
-            position += 1
-        return cast("File | Item", state.feed_eof())  # type: ignore[no-untyped-call]
-    except UnexpectedToken:
-        raise Unexpected(position) from None
+    rules, actions, reductions = tables().rules, tables().actions, _reductions()
+    end = tables().ends[start]
+    states, values = [tables().starts[start]], []
+    for position in range(len(tokens) + 1):
+        token = tokens[position] if position < len(tokens) else None
+        kind = END if token is None else token.type
+        while True:
+            action = actions[states[-1]].get(kind)
+            if action is None:
+                raise Unexpected(position)
+            if action >= 0:
+                states.append(action)
+                values.append(token)
+                break
+            rule = rules[-1 - action]
+            value = reductions[-1 - action](values[-rule.length :])
+            del states[-rule.length :], values[-rule.length :]
+            states.append(actions[states[-1]][rule.origin])
+            values.append(value)
+            if token is None and states[-1] == end:
+                return value
+    raise InternalError("the parser passed the end of the text")
 
 
-def accepted(tokens: Iterable[Token], start: str) -> frozenset[str]:
+def accepted(tokens: Sequence[Token], start: str) -> frozenset[str]:
     """The types of the tokens that can follow some tokens, END among them; the tokens themselves fit."""
-    state = _lark().parse_interactive(start=start)
+    end = tables().ends[start]
+    states = [tables().starts[start]]
     for token in tokens:
-        state.feed_token(token)  # type: ignore[arg-type] # the parser reads `.type` alone
-    return frozenset(state.accepts())  # type: ignore[no-untyped-call]
+        if not _step(states, token.type, end):
+            return frozenset()
+    kinds = (END, *(t.name for t in tables().terminals))
+    return frozenset(kind for kind in kinds if _step([*states], kind, end))
 
 
-def fits(tokens: Iterable[Token], start: str) -> int | None:
+def _step(states: list[int], kind: str, end: int) -> bool:
+    """Moves a stack of states over one token; whether it fits."""
+    rules, actions = tables().rules, tables().actions
+    while True:
+        action = actions[states[-1]].get(kind)
+        if action is None:
+            return False
+        if action >= 0:
+            states.append(action)
+            return True
+        rule = rules[-1 - action]
+        del states[-rule.length :]
+        states.append(actions[states[-1]][rule.origin])
+        if kind == END and states[-1] == end:
+            return True
+
+
+def fits(tokens: Sequence[Token], start: str) -> int | None:
     """How many tokens fit before one does not; None when all do and the text may end there."""
-    try:
-        run(tokens, start)
-    except Unexpected as unexpected:
-        return unexpected.position
-    return None
+    end = tables().ends[start]
+    states = [tables().starts[start]]
+    for position, token in enumerate(tokens):
+        if not _step(states, token.type, end):
+            return position
+    return None if _step(states, END, end) else len(tokens)
