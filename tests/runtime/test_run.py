@@ -1,0 +1,413 @@
+"""Command lines, settings, checkpoints: what is refused, what is restored."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from torch import Tensor
+
+from nasdsl.methods import METHODS
+from nasdsl.runtime import bilevel
+from nasdsl.runtime.settings import BILEVEL_RULES, TOPOLOGY_RULES
+from nasdsl.runtime.standalone.basics import (
+    Meter,
+    Mistake,
+    Rule,
+    WrongUse,
+    autocast,
+    cosine,
+    pick_device,
+    seed_everything,
+)
+from nasdsl.runtime.standalone.data import Data, Split, Stream
+from nasdsl.runtime.standalone.run import Run, guarded, read_arguments, read_config
+from nasdsl.runtime.standalone.training import RETRAIN_RULES
+from tests.runtime.toy import ToySupernet
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """A run takes SIGTERM for itself; the tests' process takes it back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+# --- the command line --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (["--epoch", "3"], "did you mean --epochs?"),
+        (["--epochs", "0"], "0 is not a positive integer"),
+        (["--limit-batches", "x"], "x is not a positive integer"),
+        (["--precision", "fp16"], "fp16"),
+        (["something"], "unknown argument something"),
+        (["--model", "m.py"], "--model"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(
+    line: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        read_arguments("test", line)
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert words in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+def test_what_only_retraining_takes() -> None:
+    assert read_arguments("test", ["--model", "m.py"], model=True).model == "m.py"
+
+
+def test_an_absent_device_is_a_wrong_command_line() -> None:
+    for name in ("gpu", "cuda:99"):
+        with pytest.raises(WrongUse, match=f"--device {name}"):
+            pick_device(name)
+    assert pick_device("cpu") == CPU
+
+
+@pytest.mark.parametrize(
+    ("mistake", "code"), [(Mistake("m"), 1), (WrongUse("m"), 2), (KeyboardInterrupt(), 130)]
+)
+def test_mistakes_are_one_line_and_an_exit_code(
+    mistake: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main() -> None:
+        raise mistake
+
+    with pytest.raises(SystemExit) as exit_:
+        guarded(main)
+    assert exit_.value.code == code
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+# --- settings ------------------------------------------------------------------------
+
+RULES = {
+    "name": Rule(str),
+    "epochs": Rule(int, 1),
+    "lr": Rule(float, 0),
+    "flip": Rule(bool),
+    "order": Rule(str, words=("up", "down")),
+}
+CONFIG = (
+    '[data]\nname = "digits"\nflip = true\n[search]\nepochs = 5\nlr = 1\norder = "up"\n[other]\nlr = "no"\n'
+)
+
+
+def settings(tmp_path: Path, *line: str, text: str = CONFIG) -> dict[str, Any]:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    return read_config(path, "search", read_arguments("test", list(line)), RULES)
+
+
+def test_settings_come_from_the_file_and_then_from_the_command_line(tmp_path: Path) -> None:
+    assert settings(tmp_path) == {"name": "digits", "flip": True, "epochs": 5, "lr": 1.0, "order": "up"}
+    changed = settings(
+        tmp_path,
+        "--set",
+        "lr=1e-2",
+        "--set",
+        "flip=False",
+        "--set",
+        "order=down",
+        "--epochs",
+        "2",
+        "--data",
+        "a:b",
+    )
+    assert changed == {"name": "a:b", "flip": False, "epochs": 2, "lr": 0.01, "order": "down"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("lrr=1", "did you mean lr?"),
+        ("zzzz=1", "there is name"),
+        ("lr", "NAME=VALUE"),
+        ("lr=-1", "a number, at least 0"),
+        ("lr=nan", "a number"),
+        ("lr=big", "a number"),
+        ("epochs=2.5", "an integer"),
+        ("epochs=0", "an integer, at least 1"),
+        ("flip=maybe", "true or false"),
+        ("order=sideways", "one of up, down"),
+    ],
+)
+def test_an_unfit_setting_is_refused(tmp_path: Path, change: str, words: str) -> None:
+    with pytest.raises(WrongUse, match=words.replace("?", r"\?")):
+        settings(tmp_path, "--set", change)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("lr = 1\n", "", "`lr` of .* is missing"),
+        ("lr = 1\n", "lr = true\n", "`lr` is True and must be a number"),
+        ("epochs = 5", "epochs = 5.0", "must be an integer"),
+        ('"up"', '"north"', "one of up, down"),
+        ("lr = 1\n", "lr = 1\nlearning = 2\n", "no setting `learning`"),
+        ("lr = 1\n", "lr = = 1\n", "config.toml"),
+    ],
+)
+def test_a_file_that_was_edited_wrongly_is_refused(tmp_path: Path, old: str, new: str, words: str) -> None:
+    with pytest.raises(Mistake, match=words):
+        settings(tmp_path, text=CONFIG.replace(old, new))
+
+
+@pytest.mark.parametrize("method", ["darts", "toponas"])
+def test_the_rules_of_the_scripts_are_those_of_the_methods(method: str) -> None:
+    """What `config.toml` names, the scripts know; what a method accepts, they accept, and nothing else."""
+    search = BILEVEL_RULES | (TOPOLOGY_RULES if method == "toponas" else {})
+    data = {"name", "augment", "pad", "flip"}
+    declared: dict[str, set[str]] = {"search": set(), "retrain": set(), "data": set()}
+    for setting in METHODS.load(method).settings:
+        if setting.table == "compile":
+            continue
+        name = {"data": "name"}.get(setting.name, setting.name.removeprefix("retrain_"))
+        declared[setting.table].add(name)
+        rule = (RETRAIN_RULES if setting.table == "retrain" else search)[name]
+        assert rule.kind is type(setting.default), name
+        assert rule.read(setting.default) == setting.default, name
+        assert rule.words == setting.choices, name
+        if rule.kind in (int, float):
+            assert rule.low == (float("-inf") if setting.low is None else setting.low), name
+            assert rule.high == (float("inf") if setting.high is None else setting.high), name
+    assert declared["data"] == data
+    assert declared["search"] | data == set(search)
+    assert declared["retrain"] | data == set(RETRAIN_RULES)
+
+
+# --- meters and schedules ------------------------------------------------------------
+
+
+def test_a_meter_sums_by_name_and_names_the_step_that_diverges() -> None:
+    sums: dict[str, float] = {}
+    meter = Meter(sums, CPU)
+    for step in range(1, 4):
+        meter.add("train_loss", torch.tensor(float(step)), step)
+    meter.add("valid_loss", torch.tensor(0.5), 3)
+    meter.flush()
+    assert sums == {"train_loss": 6.0, "valid_loss": 0.5}
+    assert str(meter) == "train loss 3.000, valid loss 0.500"
+    for bad in ("nan", "inf"):
+        with pytest.raises(Mistake, match=f"train loss is {bad} at step 7"):
+            meter.add("train_loss", torch.tensor(float(bad)), 7)
+
+
+def test_a_meter_on_another_device_reads_groups_and_the_right_step() -> None:
+    sums: dict[str, float] = {}
+    meter = Meter(sums, torch.device("cuda"))  # only its type is looked at
+    for step in range(1, 20):
+        meter.add("loss", torch.tensor(1.0 if step != 12 else float("nan")), step)
+    assert sums == {}
+    with pytest.raises(Mistake, match="step 12"):
+        meter.flush()
+
+
+def test_the_cosine_ends_where_it_should() -> None:
+    assert cosine(0.1, 0.01, 0.0) == pytest.approx(0.1)
+    assert cosine(0.1, 0.01, 0.5) == pytest.approx(0.055)
+    assert cosine(0.1, 0.01, 1.0) == pytest.approx(0.01)
+
+
+def test_precision() -> None:
+    x = torch.ones(2, 2)
+    with autocast(CPU, "bf16"):
+        assert (x @ x).dtype == torch.bfloat16
+    with autocast(CPU, "fp32"):
+        assert (x @ x).dtype == torch.float32
+
+
+def test_seeds_reach_every_generator() -> None:
+    def draw() -> tuple[float, float, float]:
+        return random.random(), float(numpy.random.rand()), float(torch.rand(()))
+
+    seed_everything(3, deterministic=False)
+    first = draw()
+    seed_everything(3, deterministic=False)
+    assert draw() == first
+    seed_everything(4, deterministic=False)
+    assert all(a != b for a, b in zip(draw(), first, strict=True))
+    seed_everything(4, deterministic=True)
+    assert torch.are_deterministic_algorithms_enabled()
+    seed_everything(4, deterministic=False)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+# --- checkpoints -----------------------------------------------------------------------
+
+
+def toy_data() -> Data:
+    generator = torch.Generator().manual_seed(0)
+    split = Split(torch.randn(40, 5, generator=generator), torch.randint(0, 3, (40,), generator=generator))
+    return Data(split, split, torch.zeros(5), torch.ones(5), False, ())
+
+
+def search(
+    folder: Path, until: int, *, stop: Callable[[int], bool] = lambda _: False, restart: bool = False
+) -> Any:
+    """A small bilevel search with dropout: the loop of the generated script."""
+    seed_everything(1, deterministic=False)
+    net, data = ToySupernet(), toy_data()
+    weights = torch.optim.SGD(net.weight_parameters(), 0.1, momentum=0.9)
+    variables = torch.optim.Adam(net.architecture_parameters(), 0.05)
+    train, valid = (Stream(data.train, data, 8, 1, name) for name in ("train", "valid"))
+    run = Run(folder, {"seed": 1, "lr": 0.1}, restart)
+    parts = {"net": net, "weights": weights, "variables": variables, "train": train, "valid": valid}
+    at = run.resume(parts)
+    meter = Meter(at["sums"], CPU)
+
+    def save() -> None:
+        meter.flush()
+        run.save(parts, at)
+
+    for epoch in range(at["epoch"], until):
+        net.train()
+        for step in range(at["step"], 5):
+            meter.add("valid_loss", bilevel.architecture_step(net, valid.next(), variables), step)
+            meter.add("train_loss", bilevel.weight_step(net, train.next(), weights), step)
+            at["step"] = step + 1
+            if stop(epoch * 5 + step):
+                os.kill(os.getpid(), signal.SIGTERM)
+            run.tick(save)
+        run.log({"epoch": epoch + 1, **at["sums"]})
+        at["sums"].clear()
+        at.update(epoch=epoch + 1, step=0)
+        save()
+    return run.load()
+
+
+def equal(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return set(a) == set(b) and all(equal(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
+    return bool(a == b)
+
+
+@pytest.mark.parametrize("at", [2, 4, 9])
+def test_a_run_that_is_terminated_and_run_again_ends_in_the_same_checkpoint(tmp_path: Path, at: int) -> None:
+    whole = search(tmp_path / "whole", 3)
+    with pytest.raises(SystemExit) as exit_:
+        search(tmp_path / "cut", 3, stop=lambda n: n == at)
+    assert exit_.value.code == 143
+    continued = search(tmp_path / "cut", 3)
+    assert equal(whole, continued)
+    assert (tmp_path / "whole" / "log.jsonl").read_text() == (tmp_path / "cut" / "log.jsonl").read_text()
+
+
+def test_a_run_that_was_killed_between_checkpoints_repeats_the_lost_steps(tmp_path: Path) -> None:
+    class Kill(Exception):  # noqa: N818
+        pass
+
+    def kill(step: int) -> bool:
+        if step == 8:
+            raise Kill
+        return False
+
+    whole = search(tmp_path / "whole", 3)
+    with pytest.raises(Kill):
+        search(tmp_path / "cut", 3, stop=kill)
+    assert equal(whole, search(tmp_path / "cut", 3))
+    assert equal(whole, search(tmp_path / "cut", 3))  # a finished run stays as it is
+
+
+def test_all_generators_are_restored(tmp_path: Path) -> None:
+    run = Run(tmp_path, {}, restart=False)
+    seed_everything(5, deterministic=False)
+    numpy.random.randn()  # leaves half a pair behind
+    run.save({}, {"epoch": 0, "step": 0, "sums": {}})
+    expected = (random.random(), numpy.random.randn(3).tolist(), torch.rand(3).tolist())
+    seed_everything(6, deterministic=False)
+    run.resume({})
+    assert (random.random(), numpy.random.randn(3).tolist(), torch.rand(3).tolist()) == expected
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "another object"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = search(tmp_path / "whole", 4)
+    search(tmp_path / "cut", 3)
+    path = tmp_path / "cut" / "checkpoint.pt"
+    if damage == "another object":
+        torch.save([1, 2], path)
+    else:
+        content = path.read_bytes()
+        path.write_bytes({"truncated": content[: len(content) // 2], "empty": b"", "text": b"hello"}[damage])
+    assert equal(whole, search(tmp_path / "cut", 4))
+    error = capsys.readouterr().err
+    assert "checkpoint.pt cannot be read" in error
+    assert "checkpoint.previous.pt" in error
+
+
+def test_without_a_readable_checkpoint_nothing_is_begun_silently(tmp_path: Path) -> None:
+    search(tmp_path, 2)
+    for name in ("checkpoint.pt", "checkpoint.previous.pt"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(Mistake, match="--restart"):
+        search(tmp_path, 2)
+    assert search(tmp_path, 1, restart=True)["counters"]["epoch"] == 1
+
+
+def test_a_crash_while_saving_leaves_a_checkpoint(tmp_path: Path) -> None:
+    search(tmp_path, 2)
+    (tmp_path / "checkpoint.new").write_bytes(b"half of it")
+    os.replace(tmp_path / "checkpoint.pt", tmp_path / "checkpoint.previous.pt")
+    assert search(tmp_path, 2)["counters"]["epoch"] == 2
+
+
+def test_restart_begins_anew(tmp_path: Path) -> None:
+    first = search(tmp_path, 1)
+    (tmp_path / "tensorboard").mkdir()
+    search(tmp_path, 3)
+    assert equal(search(tmp_path, 1, restart=True), first)
+    assert not (tmp_path / "tensorboard").exists()
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_folder_of_another_run_is_refused_naming_what_differs(tmp_path: Path) -> None:
+    Run(tmp_path, {"seed": 1, "lr": 0.1}, restart=False).save({}, {"epoch": 0})
+    with pytest.raises(Mistake, match=r"\(lr was 0.1, is 0.2\).*--out.*--restart"):
+        Run(tmp_path, {"seed": 1, "lr": 0.2}, restart=False).load()
+    with pytest.raises(Mistake, match=r"new was None, is 3"):
+        Run(tmp_path, {"seed": 1, "lr": 0.1, "new": 3}, restart=False).load()
+
+
+def test_a_log_line_that_a_crash_cut_short_is_dropped(tmp_path: Path) -> None:
+    search(tmp_path, 2)
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"epoch": 3, "train')
+    search(tmp_path, 3)
+    assert [json.loads(line)["epoch"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [
+        1,
+        2,
+        3,
+    ]
+
+
+def test_a_run_saves_when_it_is_time(tmp_path: Path) -> None:
+    run = Run(tmp_path, {}, restart=False, every_seconds=1000)
+    run.tick(lambda: run.save({}, {}))
+    assert not (tmp_path / "checkpoint.pt").exists()
+    run.every = 0.0
+    run.tick(lambda: run.save({}, {}))
+    assert (tmp_path / "checkpoint.pt").exists()
