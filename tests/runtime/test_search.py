@@ -1,0 +1,214 @@
+"""Generated search scripts: what they write, and that a run which was stopped ends as if it had not been."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import nasdsl
+from tests.runtime.test_run import equal
+
+SPACE = """
+space small {
+  param classes = 10
+  input image(1, 8, 8)
+
+  set candidates(; C) = {
+    conv: relu >> conv(3, C) >> bn,
+    skip: id,
+    pool: avg_pool(3)
+  }
+
+  cell body(x; C) {
+    n[1..3] = sum of choose 1..2 from (x, earlier) via choose candidates
+    return concat(n)
+  }
+
+  network {
+    stem: conv(3, 4) >> bn
+    body1: body(C=4)
+    head: global_pool >> linear(classes)
+  }
+}
+"""
+LINE = ("--limit-batches", "4", "--epochs", "3", "--set", "batch_size=16", "--device", "cpu")
+
+
+def written(tmp_path: Path, method: str) -> Path:
+    # DARTS ranks inputs, so it needs a fixed number of them.
+    text = SPACE if method == "toponas" else SPACE.replace("choose 1..2", "choose 1")
+    (tmp_path / "small.nas").write_text(text)
+    folder = tmp_path / method
+    program = nasdsl.load(tmp_path / "small.nas").compile(method, settings={"retrain_epochs": 1})
+    program.write(folder)
+    return folder
+
+
+def command(script: str, *line: str) -> list[str]:
+    return [sys.executable, "-W", "error", script, *line]
+
+
+def environment(root: Path) -> dict[str, str]:
+    path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def run(folder: Path, root: Path, script: str, *line: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(script, *line),
+        check=False,
+        cwd=folder,
+        env=environment(root),
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+
+
+def checkpoint(folder: Path) -> Any:
+    return torch.load(folder / "checkpoint.pt", weights_only=True)
+
+
+def test_a_search_that_is_stopped_continues_exactly_and_ends_in_a_model(tmp_path: Path, root: Path) -> None:
+    folder = written(tmp_path, "toponas")
+    whole = run(folder, root, "search.py", "--out", "runs/whole", *LINE)
+    assert whole.returncode == 0, whole.stderr
+    assert "warm-up of 1 epochs instead of 15" in whole.stdout
+
+    with subprocess.Popen(
+        command("search.py", "--out", "runs/0", *LINE),
+        cwd=folder,
+        env=environment(root),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch 1/3"):
+                process.send_signal(signal.SIGTERM)
+                break
+        rest = process.stdout.read()
+    assert process.returncode == 143, rest
+    assert "run the same command again to continue" in rest
+
+    again = run(folder, root, "search.py", "--out", "runs/0", *LINE)
+    assert again.returncode == 0, again.stderr
+    assert "continuing" in again.stdout
+    assert equal(checkpoint(folder / "runs/0"), checkpoint(folder / "runs/whole"))
+    for name in ("log.jsonl", "architecture.json", "model.py", "architecture.svg", "supernet.safetensors"):
+        assert (folder / "runs/0" / name).read_bytes() == (folder / "runs/whole" / name).read_bytes(), name
+
+    log = [json.loads(line) for line in (folder / "runs/0/log.jsonl").read_text().splitlines()]
+    assert [entry["epoch"] for entry in log] == [1, 2, 3]
+    assert "valid_loss" not in log[0]  # the warm-up
+    assert log[1]["valid_loss"] > 0
+    found = json.loads((folder / "runs/0/architecture.json").read_text())
+    assert found["fingerprint"] == nasdsl.load(folder / "space.nas").fingerprint
+
+    other = run(folder, root, "search.py", "--out", "runs/0", *LINE, "--set", "arch_lr=0.1")
+    assert other.returncode == 1
+    assert "arch_lr was 0.0003, is 0.1" in other.stderr
+
+    retrained = run(folder, root, "retrain.py", "--limit-batches", "2")
+    assert retrained.returncode == 0, retrained.stderr
+    assert "test accuracy" in retrained.stdout
+
+
+@pytest.mark.parametrize("method", ["darts", "toponas"])
+def test_a_setting_reaches_the_loop(
+    tmp_path: Path, root: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every search setting changes the checkpoint of a short run, or is refused."""
+    from nasdsl.runtime.settings import BILEVEL_RULES, TOPOLOGY_RULES
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    folder = written(tmp_path, method)
+    # Three epochs: a line and an exponential have the same ends.
+    base = {"epochs": "3", "batch_size": "16", "warmup_epochs": "0", "arch_lr": "0.05", "pad": "1"}
+    changes: dict[str, dict[str, str]] = {
+        "epochs": {"epochs": "4"},
+        "batch_size": {"batch_size": "8"},
+        "train_fraction": {"train_fraction": "0.4"},
+        "weight_lr": {"weight_lr": "0.05"},
+        "weight_lr_min": {"weight_lr_min": "0.02"},
+        "weight_momentum": {"weight_momentum": "0.5"},
+        "weight_decay": {"weight_decay": "0.1"},
+        "nesterov": {"nesterov": "true"},
+        "clip": {"clip": "0.01"},
+        "arch_lr": {"arch_lr": "0.1"},
+        "arch_beta1": {"arch_beta1": "0.9"},
+        "arch_beta2": {"arch_beta2": "0.5"},
+        "arch_weight_decay": {"arch_weight_decay": "0.5"},
+        "warmup_epochs": {"warmup_epochs": "1"},
+        "order": {"order": "weights-first"},
+        "augment": {"augment": "false"},
+        "pad": {"pad": "2"},
+    }
+    if method == "toponas":
+        base |= {"regulariser_ramp_epochs": "2", "regulariser_delta": "0.01"}
+        changes |= {
+            "temperature": {"temperature": "2"},
+            "temperature_end": {"temperature_end": "0.5", "temperature_schedule": "linear"},
+            "temperature_schedule": {"temperature_end": "0.5", "temperature_schedule": "exponential"},
+            "regulariser": {"regulariser": "v3"},
+            "regulariser_form": {"regulariser_form": "pa"},
+            "regulariser_delta": {"regulariser_delta": "0.3"},
+            "regulariser_weight": {"regulariser_weight": "5"},
+            "regulariser_ramp_epochs": {"regulariser_ramp_epochs": "0"},
+            "pa_aggressiveness": {"regulariser_form": "pa", "pa_aggressiveness": "0.001"},
+        }
+    rules = set(BILEVEL_RULES) | (set(TOPOLOGY_RULES) if method == "toponas" else set())
+    # `name` is the data set; digits are never flipped.
+    assert set(changes) == rules - {"name", "flip"}
+    seen: dict[str, str] = {}
+    for name, change in {"nothing": {}, **changes}.items():
+        found = _variables(folder, base | change, monkeypatch)
+        assert found not in seen, f"{name} changes nothing against {seen.get(found)}"
+        seen[found] = name
+
+
+class _Stop(Exception):  # noqa: N818
+    pass
+
+
+def _variables(folder: Path, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The supernet at the end of a run of the script in this process, as text."""
+    out = folder / "runs" / str(time.monotonic_ns())
+    sets = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    argv = ["search.py", "--limit-batches", "3", "--device", "cpu", "--out", str(out), *sets]
+    monkeypatch.setattr(sys, "argv", argv)
+    before, path = signal.getsignal(signal.SIGTERM), list(sys.path)
+    sys.modules.pop("supernet", None)
+    spec = importlib.util.spec_from_file_location("generated_search", folder / "search.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+
+        def stop(*_: object, **__: object) -> None:
+            raise _Stop
+
+        # The supernet is what this test compares; deriving it is another's.
+        monkeypatch.setattr(module.nasdsl, "load", stop)
+        with pytest.raises(_Stop):
+            module.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        sys.path[:] = path
+        sys.modules.pop("supernet", None)
+        monkeypatch.undo()
+    state = checkpoint(out)["parts"]
+    numbers = {k: v.double().sum().item() for k, v in state["net"].items()}
+    return json.dumps([numbers, state["train"], state["valid"]])
