@@ -26,6 +26,8 @@ from torch import nn
 DARTS_FILES = ("operations.py", "genotypes.py", "model_search.py", "model.py")
 XAUTODL_FILES = (
     "models/cell_operations.py",
+    "models/cell_infers/cells.py",
+    "models/cell_infers/tiny_network.py",
     "models/cell_searchs/genotypes.py",
     "models/cell_searchs/search_cells.py",
     "models/cell_searchs/search_model_darts.py",
@@ -95,23 +97,31 @@ class Darts:
 
 
 class NasBench201:
-    """D-X-Y/AutoDL-Projects, the search network of `DARTS-V1`."""
+    """D-X-Y/AutoDL-Projects: the search network of `DARTS-V1` and the network of the benchmark's table."""
 
     def __init__(self, checkout: Path) -> None:
         root = checkout / "xautodl"
         self.digest = digest(root, XAUTODL_FILES)
         # Bare packages in the place of the real ones: their __init__ files import data sets,
         # schedulers and every other network, none of which is needed here.
-        for name in ("xautodl", "xautodl.models", "xautodl.models.cell_searchs"):
+        for name in ("xautodl", *(f"xautodl.models{part}" for part in ("", ".cell_searchs", ".cell_infers"))):
             package = types.ModuleType(name)
             package.__path__ = [str(root.joinpath(*name.split(".")[1:]))]
             sys.modules[name] = package
         module: Any = importlib.import_module("xautodl.models.cell_searchs.search_model_darts")
         operations: Any = importlib.import_module("xautodl.models.cell_operations")
+        evaluation: Any = importlib.import_module("xautodl.models.cell_infers.tiny_network")
         self.build = module.TinyNetworkDarts
+        self.build_evaluation = evaluation.TinyNetwork
+        self.read = module.Structure.str2structure
         self.options: list[str] = operations.NAS_BENCH_201
 
     def supernet(self, channels: int, cells: int, classes: int) -> nn.Module:
         """`TinyNetworkDarts`, batch norm of the cells not affine; its forward returns (features, logits)."""
         net: nn.Module = self.build(channels, cells, 4, classes, self.options, False, True)
+        return net
+
+    def network(self, channels: int, cells: int, classes: int, architecture: str) -> nn.Module:
+        """`TinyNetwork` of an architecture string; its forward returns (features, logits)."""
+        net: nn.Module = self.build_evaluation(channels, cells, self.read(architecture), classes)
         return net

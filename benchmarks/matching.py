@@ -1,0 +1,181 @@
+"""Which module of the original authors' network is which of ours.
+
+Takes original networks, builds ours, returns pairs. Matches by place: cell, edge,
+option and position inside the option; names of attributes are not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+from references import Darts, NasBench201
+from torch import Tensor, nn
+
+import nasdsl
+from nasdsl.codegen.lower import module_paths
+from nasdsl.compiler import network_source
+
+Keys = dict[tuple[str, ...], str]
+
+
+@attrs.frozen
+class Pair:
+    """Two networks and what of one is what of the other.
+
+    Attributes:
+        modules: pairs of leaf modules that hold the same weights, (theirs, ours).
+        variables: pairs of architecture variables of one shape.
+        logits: what of the original's output are the logits.
+    """
+
+    name: str
+    theirs: nn.Module
+    ours: nn.Module
+    modules: tuple[tuple[nn.Module, nn.Module], ...]
+    variables: tuple[tuple[Tensor, Tensor], ...]
+    logits: Callable[[object], Tensor]
+
+
+def leaves(module: nn.Module) -> list[nn.Module]:
+    """The modules that hold weights or running statistics, in the order they were written."""
+    return [
+        m
+        for m in module.modules()
+        if any(True for _ in m.parameters(recurse=False)) or any(True for _ in m.buffers(recurse=False))
+    ]
+
+
+def under(keys: Keys, net: nn.Module, owner: str | None, prefix: str) -> list[nn.Module]:
+    """Our modules of one place: in the cell `owner` (None: in the network itself), below `prefix`."""
+    head = () if owner is None else (owner,)
+    return [
+        net.get_submodule(path)
+        for key, path in keys.items()
+        if key[:-1] == head and (key[-1] + ".").startswith(prefix + ".")
+    ]
+
+
+def zipped(
+    theirs: Sequence[nn.Module], ours: Sequence[nn.Module], place: str
+) -> list[tuple[nn.Module, nn.Module]]:
+    """Pairs of one kind. Raises ValueError where the two differ in structure."""
+    kinds = [type(m).__name__ for m in theirs], [type(m).__name__ for m in ours]
+    if kinds[0] != kinds[1]:
+        raise ValueError(f"{place}: the original has {kinds[0]}, ours {kinds[1]}")
+    return list(zip(theirs, ours, strict=True))
+
+
+def cell_names(keys: Keys) -> list[str]:
+    """Our cells, in the order of the network."""
+    return list(dict.fromkeys(key[0] for key in keys if len(key) > 1))
+
+
+def source_name(index: int) -> str:
+    """Input `index` of a DARTS node in our names: the two cell inputs, then earlier nodes."""
+    return ("a", "b")[index] if index < 2 else f"n{index - 1}"
+
+
+def frame(theirs: nn.Module, ours: nn.Module, keys: Keys) -> list[tuple[nn.Module, nn.Module]]:
+    """Stem, classifier and the preprocessing of every DARTS cell."""
+    found = zipped(leaves(theirs.get_submodule("stem")), under(keys, ours, None, "stem"), "stem")
+    found += zipped([theirs.get_submodule("classifier")], under(keys, ours, None, "head"), "head")
+    for index, cell in enumerate(cell_names(keys)):
+        for part, name in (("preprocess0", "a"), ("preprocess1", "b")):
+            place = f"cells.{index}.{part}"
+            found += zipped(leaves(theirs.get_submodule(place)), under(keys, ours, cell, name), place)
+    return found
+
+
+def darts_supernet(reference: Darts, channels: int, layers: int) -> Pair:
+    """Our `darts` supernet of `spaces/darts.nas` and `model_search.Network`."""
+    space = nasdsl.load("darts", C=channels, layers=layers)
+    program = space.compile(method="darts", settings={"pool_norm": True, "none": True})
+    ours, theirs = program.supernet(seed=0), reference.supernet(channels, 10, layers)
+    keys = module_paths(program.compilation.lowered)
+    modules = frame(theirs, ours, keys)
+    for index, cell in enumerate(cell_names(keys)):
+        edge = 0
+        for node in range(1, 5):
+            for source in range(node + 1):
+                for option, name in enumerate(reference.search.PRIMITIVES):
+                    place = f"cells.{index}._ops.{edge}._ops.{option}"
+                    mine = under(keys, ours, cell, f"n{node}.{source_name(source)}.{name}")
+                    modules += zipped(leaves(theirs.get_submodule(place)), mine, place)
+                edge += 1
+    given = dict(ours.variables.named_parameters())
+    variables = ((theirs.alphas_normal, given["normal.op"]), (theirs.alphas_reduce, given["reduce.op"]))
+    name = f"DARTS supernet, C={channels}, {layers} cells"
+    return Pair(name, theirs, ours, tuple(modules), variables, lambda out: out)  # type: ignore[arg-type, return-value]
+
+
+def darts_network(reference: Darts, channels: int, layers: int, genotype: str) -> Pair:
+    """Our retrain form of a published genotype and `model.NetworkCIFAR`."""
+    space = nasdsl.load("darts", C=channels, layers=layers)
+    published = getattr(reference.genotypes, genotype)
+    arch = space.parse(str(published))
+    ours = space.compile(method="darts").network(arch, seed=0)
+    theirs = reference.network(channels, 10, layers, genotype)
+    keys = network_source(space.checked, arch)[1]
+    modules = frame(theirs, ours, keys)
+    for index, cell in enumerate(cell_names(keys)):
+        edges = published.reduce if index in (layers // 3, 2 * layers // 3) else published.normal
+        for edge, (name, source) in enumerate(edges):
+            place = f"cells.{index}._ops.{edge}"
+            mine = under(keys, ours, cell, f"n{edge // 2 + 1}.{source_name(source)}.{name}")
+            modules += zipped(leaves(theirs.get_submodule(place)), mine, place)
+    name = f"{genotype} retrain form, C={channels}, {layers} cells"
+    return Pair(name, theirs, ours, tuple(modules), (), lambda out: out[0])  # type: ignore[index]
+
+
+def nasbench201_supernet(reference: NasBench201, channels: int, cells: int) -> Pair:
+    """Our `darts` supernet of `spaces/nasbench201.nas` and `TinyNetworkDarts`."""
+    space = nasdsl.load("nasbench201", C=channels, N=cells)
+    program = space.compile(method="darts", settings={"pool_norm": False, "conv_bias": True})
+    ours, theirs = program.supernet(seed=0), reference.supernet(channels, cells, 10)
+    keys = module_paths(program.compilation.lowered)
+    modules = nasbench201_modules(theirs, ours, keys, cells, [reference.options] * 6)
+    variables = ((theirs.arch_parameters, ours.variables.get_parameter("infer.op")),)
+    label = f"NAS-Bench-201 supernet, C={channels}, N={cells}"
+    return Pair(label, theirs, ours, tuple(modules), variables, lambda out: out[1])  # type: ignore[arg-type, index]
+
+
+def nasbench201_modules(
+    theirs: nn.Module, ours: nn.Module, keys: Keys, cells: int, options: Sequence[Sequence[str]]
+) -> list[tuple[nn.Module, nn.Module]]:
+    """The pairs of a NAS-Bench-201 network whose edges hold `options`, by edge.
+
+    An edge of the search network is a list of operations, of the evaluation network one operation.
+    """
+    modules = zipped(leaves(theirs.get_submodule("stem")), under(keys, ours, None, "stem"), "stem")
+    last = [*leaves(theirs.get_submodule("lastact")), theirs.get_submodule("classifier")]
+    modules += zipped(last, under(keys, ours, None, "head"), "head")
+    edges = [(node, source) for node in range(1, 4) for source in range(node)]
+    names = cell_names(keys)
+    order = [*names[:cells], "down1", *names[cells : 2 * cells], "down2", *names[2 * cells :]]
+    for index, name in enumerate(order):
+        cell = f"cells.{index}"
+        if name.startswith("down"):
+            modules += zipped(leaves(theirs.get_submodule(cell)), under(keys, ours, None, name), cell)
+            continue
+        for edge, (node, source) in enumerate(edges):
+            for option, op in enumerate(options[edge]):
+                many = len(options[edge]) > 1
+                place = f"{cell}.edges.{node}<-{source}.{option}" if many else f"{cell}.layers.{edge}"
+                start = f"n{source}" if source else "x"
+                mine = under(keys, ours, name, f"n{node}.{start}.{op}")
+                modules += zipped(leaves(theirs.get_submodule(place)), mine, place)
+    return modules
+
+
+def nasbench201_network(reference: NasBench201, channels: int, cells: int, architecture: str) -> Pair:
+    """Our retrain form of an architecture string and `TinyNetwork`, the network of the table."""
+    space = nasdsl.load("nasbench201", C=channels, N=cells)
+    arch = space.parse(architecture)
+    ours = space.compile(method="darts").network(arch, seed=0)
+    theirs = reference.network(channels, cells, 10, architecture)
+    keys = network_source(space.checked, arch)[1]
+    options = [[edge.partition("~")[0]] for edge in architecture.split("|") if "~" in edge]
+    modules = nasbench201_modules(theirs, ours, keys, cells, options)
+    label = f"NAS-Bench-201 retrain form, C={channels}, N={cells}"
+    return Pair(label, theirs, ours, tuple(modules), (), lambda out: out[1])  # type: ignore[index]
