@@ -1,0 +1,64 @@
+"""What the laws share: small versions of the shipped spaces, float64, executed costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+import nasdsl
+from nasdsl import Architecture, Program, Space, UserError
+
+SMALL: dict[str, dict[str, object]] = {
+    "darts": {"layers": 4, "C": 4, "resolution": 16},
+    "nasbench201": {"N": 1, "C": 4, "resolution": 8},
+}
+
+
+def small(name: str) -> Space:
+    return nasdsl.load(name, **SMALL[name])
+
+
+@contextmanager
+def float64() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def batch(space: Space, size: int = 4, seed: int = 0) -> torch.Tensor:
+    shape = space.checked.input.evaluate({})
+    return torch.randn(size, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.get_default_dtype())
+
+
+def expressible(program: Program, arch: Architecture) -> bool:
+    try:
+        program.compilation.lift(arch.choices)
+    except UserError:
+        return False
+    return True
+
+
+def executed_costs(net: nn.Module, x: torch.Tensor) -> tuple[int, int, torch.Size]:
+    """Parameters, multiply-accumulates of convolutions and linear layers, and the shape, by running the network."""
+    macs = 0
+
+    def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal macs
+        if isinstance(module, nn.Conv2d):
+            kernel = module.kernel_size[0] * module.kernel_size[1]
+            macs += output[0].numel() * (module.in_channels // module.groups) * kernel
+        elif isinstance(module, nn.Linear):
+            macs += module.in_features * module.out_features
+
+    hooks = [m.register_forward_hook(count) for m in net.modules()]
+    with torch.no_grad():
+        output = net.eval()(x[:1])
+    for hook in hooks:
+        hook.remove()
+    return sum(p.numel() for p in net.parameters()), macs, output.shape

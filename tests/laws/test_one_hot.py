@@ -1,0 +1,155 @@
+"""A supernet at a one-hot point is that architecture's own path, to the last bits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nasdsl import UserError
+from tests.laws.common import batch, expressible, float64, small
+
+BOUND = 1e-10
+
+
+@pytest.mark.parametrize("passes", ["", "-fold"])
+@pytest.mark.parametrize("method", ["darts", "toponas"])
+@pytest.mark.parametrize("name", ["darts", "nasbench201"])
+def test_supernet_at_one_hot_equals_its_own_path(name: str, method: str, passes: str) -> None:
+    space = small(name)
+    with float64():
+        program = space.compile(method, passes=passes)
+        net = program.supernet(seed=1)
+        x = batch(space)
+        checked = 0
+        for arch in space.sample(12, seed=3):
+            if not expressible(program, arch):
+                continue
+            net.set_architecture(arch.choices)
+            for training in (True, False):
+                net.train(training)
+                child = program.network(arch, inherit=net, form="search")
+                assert child.training is training
+                own, path = net(x), child(x)
+                assert (own - path).abs().max() < BOUND
+            checked += 1
+        assert checked >= 3
+
+
+@pytest.mark.parametrize("method", ["darts", "toponas"])
+def test_gradients_of_shared_weights_agree(method: str) -> None:
+    space = small("darts")
+    with float64():
+        program = space.compile(method)
+        net = program.supernet(seed=0)
+        arch = space.sample(1, seed=5)[0]
+        net.set_architecture(arch.choices)
+        child = program.network(arch, inherit=net, form="search")
+        x = batch(space)
+        net(x).square().sum().backward()
+        child(x).square().sum().backward()
+        ours = {p.data_ptr(): p.grad for p in net.weight_parameters() if p.grad is not None}
+        named = dict(net.named_parameters())
+        from nasdsl.codegen.lower import module_paths
+        from nasdsl.compiler import search_source
+
+        _, paths = search_source(program.compilation, arch)
+        parent = module_paths(program.compilation.lowered)
+        compared = 0
+        for key, path in paths.items():
+            for role in ("weight", "bias"):
+                mine = dict(child.named_parameters()).get(f"{path}.{role}")
+                if mine is None:
+                    continue
+                theirs = ours[named[f"{parent[key]}.{role}"].data_ptr()]
+                assert mine.grad is not None
+                assert theirs is not None
+                assert torch.allclose(mine.grad, theirs, atol=1e-10, rtol=1e-10)
+                compared += 1
+        assert compared > 10
+
+
+def test_a_fresh_child_is_not_the_supernet() -> None:
+    """The law would hold for nothing if weights were not carried over."""
+    space = small("darts")
+    with float64():
+        program = space.compile("darts")
+        net = program.supernet(seed=0)
+        arch = space.sample(1, seed=0)[0]
+        net.set_architecture(arch.choices)
+        x = batch(space)
+        assert (net(x) - program.network(arch, form="search", seed=9)(x)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("method", ["darts", "toponas"])
+@pytest.mark.parametrize("name", ["darts", "nasbench201"])
+def test_what_is_set_is_derived(name: str, method: str) -> None:
+    space = small(name)
+    program = space.compile(method)
+    net = program.supernet()
+    for arch in space.sample(30, seed=7):
+        if expressible(program, arch):
+            net.set_architecture(arch.choices)
+            assert program.architecture(net.derive()) == arch
+        else:
+            with pytest.raises(ValueError, match="without any input"):
+                net.set_architecture(arch.choices)
+
+
+@pytest.mark.parametrize("method", ["darts", "toponas"])
+@pytest.mark.parametrize("name", ["darts", "nasbench201"])
+def test_any_variables_derive_a_valid_architecture(name: str, method: str) -> None:
+    space = small(name)
+    program = space.compile(method)
+    net = program.supernet()
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        with torch.no_grad():
+            for parameter in net.architecture_parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        arch = program.architecture(net.derive())  # raises NAS401 when it is not one
+        assert space.parse(arch.to_json()) == arch
+
+
+def test_weight_and_architecture_parameters_are_disjoint_and_all() -> None:
+    net = small("darts").compile("toponas").supernet()
+    weights = {id(p) for p in net.weight_parameters()}
+    variables = {id(p) for p in net.architecture_parameters()}
+    assert not weights & variables
+    assert weights | variables == {id(p) for p in net.parameters()}
+
+
+def test_fold_is_exact() -> None:
+    """Outputs and all gradients, with and without the pass."""
+    space = small("darts")
+    with float64():
+        folded = space.compile("toponas").supernet(seed=0)
+        plain = space.compile("toponas", passes="-fold").supernet(seed=0)
+        plain.load_state_dict(folded.state_dict())
+        with torch.no_grad():
+            for a, b in zip(folded.architecture_parameters(), plain.architecture_parameters(), strict=True):
+                a.copy_(torch.randn_like(a))
+                b.copy_(a)
+        x = batch(space)
+        outputs = [net(x) for net in (folded, plain)]
+        assert (outputs[0] - outputs[1]).abs().max() < BOUND
+        for output in outputs:
+            output.square().sum().backward()
+        for a, b in zip(folded.parameters(), plain.parameters(), strict=True):
+            assert a.grad is not None
+            assert b.grad is not None
+            assert torch.allclose(a.grad, b.grad, rtol=1e-9, atol=1e-10)
+
+
+def test_an_edge_that_cannot_be_switched_off_is_refused() -> None:
+    space = small("darts")
+    net = space.compile("darts", settings={"none": False}).supernet()
+    with pytest.raises(ValueError, match="none=true"):
+        net.set_architecture(space.sample(1)[0].choices)
+
+
+def test_a_node_without_inputs_is_outside_toponas() -> None:
+    space = small("nasbench201")
+    program = space.compile("toponas")
+    nothing = space.parse("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
+    with pytest.raises(UserError, match="NAS504"):
+        program.network(nothing, form="search")
