@@ -18,7 +18,11 @@ from tests.runtime.toy import SOURCES, ToyDarts, ToySupernet, batch
 
 def supernet() -> ToySupernet:
     torch.manual_seed(0)
-    return ToySupernet().eval()  # no dropout: both sides must see the same function
+    net = ToySupernet()
+    with torch.no_grad():  # away from uniform logits, where penalties have ties
+        for variable in net.architecture_parameters():
+            variable.normal_()
+    return net.eval()  # no dropout: both sides must see the same function
 
 
 def values(parameters: list[nn.Parameter]) -> list[Tensor]:

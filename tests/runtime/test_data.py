@@ -6,6 +6,7 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy
@@ -58,10 +59,26 @@ def test_prepared_training_examples_have_mean_zero_and_deviation_one(tmp_path: P
         torch.testing.assert_close(x.std((0, 2, 3)), torch.ones(x.shape[1]), atol=1e-3, rtol=0)
 
 
-def test_features_that_are_constant_in_training_do_not_explode_in_the_test_set() -> None:
+def users_own(monkeypatch: pytest.MonkeyPatch, train: list[Any], test: list[Any]) -> str:
+    module = ModuleType("in_memory")
+    module.make = lambda: (train, test)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "in_memory", module)
+    return "in_memory:make"
+
+
+def test_a_feature_that_is_constant_in_training_does_not_explode_in_the_test_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train = [(torch.tensor([float(i), 0.3]), i % 2) for i in range(8)]
+    name = users_own(monkeypatch, train, [(torch.tensor([1.0, 1.3]), 0)])
+    data = load_data(name, ("vector", 2), 2)
+    assert prepare(data.test.examples, data)[0, 1].item() == pytest.approx(1.0)
+
+
+def test_images_are_flattened_for_a_network_that_reads_vectors() -> None:
     data = digits(("vector", 64))
-    assert "flattened (1, 8, 8) to a vector of 64" in data.notes
-    assert float(prepare(data.test.examples, data).abs().max()) < 50
+    assert data.train.examples.shape == (1442, 64)
+    assert data.notes == ("flattened (1, 8, 8) to a vector of 64",)
 
 
 def test_other_inputs_are_converted_and_said() -> None:
@@ -72,16 +89,25 @@ def test_other_inputs_are_converted_and_said() -> None:
     assert digits().notes == ()
 
 
-def test_resizing_keeps_a_constant_image_and_bytes() -> None:
-    sys.modules["constant_data"] = module = type(sys)("constant_data")
+def test_resizing_keeps_a_constant_image_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     same = [(torch.full((3, 6, 6), 77, dtype=torch.uint8), i % 2) for i in range(4)]
-    module.make = lambda: (same, same)  # type: ignore[attr-defined]
-    try:
-        data = load_data("constant_data:make", ("image", 3, 9, 4), 2)
-    finally:
-        del sys.modules["constant_data"]
+    data = load_data(users_own(monkeypatch, same, same), ("image", 3, 9, 4), 2)
     assert data.train.examples.dtype == torch.uint8
     assert data.train.examples.unique().tolist() == [77]
+
+
+@pytest.mark.parametrize(("label", "words"), [(-1, "labels count from 0"), (4, "5 classes")])
+def test_labels_that_do_not_fit_are_a_mistake(
+    monkeypatch: pytest.MonkeyPatch, label: int, words: str
+) -> None:
+    pairs = [(torch.zeros(2), 1), (torch.ones(2), label)]
+    with pytest.raises(Mistake, match=words):
+        load_data(users_own(monkeypatch, pairs, pairs), ("vector", 2), 2)
+
+
+def test_an_empty_data_set_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Mistake, match="1 training and 0 test"):
+        load_data(users_own(monkeypatch, [(torch.zeros(2), 0)], []), ("vector", 2), 1)
 
 
 def test_another_number_of_classes_names_the_command_that_recompiles() -> None:

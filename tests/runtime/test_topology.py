@@ -98,6 +98,13 @@ def test_permuting_the_inputs_permutes_the_marginals(
     torch.testing.assert_close(marginals(p[renamed], rows), marginals(p, rows)[order])
 
 
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 4.0])
+def test_the_distribution_is_the_softmax_at_a_temperature(temperature: float) -> None:
+    node = cell(2, 2, seed=2)[2]
+    weights = [math.exp(b / temperature) for b in node.logits.tolist()]
+    assert node.probabilities(temperature).tolist() == pytest.approx([w / sum(weights) for w in weights])
+
+
 def test_the_order_of_subsets_is_by_size_then_lexicographic() -> None:
     found = subsets(3, 0, 3)
     assert found == [(), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -20,10 +22,13 @@ from torch import nn
 from nasdsl.codegen.directory import embedded
 from nasdsl.runtime.standalone.basics import Mistake
 from nasdsl.runtime.standalone.data import load_data, prepare
+from nasdsl.runtime.standalone.run import read_arguments, read_config
 from nasdsl.runtime.standalone.training import (
+    RETRAIN_RULES,
     build_network,
     evaluate,
     load_model,
+    retrain,
     retrain_stream,
     save_weights,
     training_loss,
@@ -275,6 +280,31 @@ def test_weights_are_saved_contiguous_and_whole(tmp_path: Path) -> None:
     net = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     found = load_file(save_weights(net, tmp_path))
     assert all(torch.equal(found[k], v) for k, v in net.state_dict().items())
+
+
+def test_drop_path_and_the_learning_rate_follow_their_schedules(tmp_path: Path) -> None:
+    """From 0, linear, towards `drop_path`; from `lr`, a cosine, towards `lr_min`."""
+    forward = "    def forward(self, x):\n"
+    tell = f"""\
+        if self.training:
+            with open({str(tmp_path / "seen")!r}, "a") as file:
+                print(self.drop_path_prob, file=file)
+"""
+    (tmp_path / "model.py").write_text(MODEL.replace(forward, forward + tell))
+    (tmp_path / "config.toml").write_text(CONFIG)
+    args = read_arguments("test", ["--limit-batches", "2", "--model", str(tmp_path / "model.py")], model=True)
+    args.device = "cpu"
+    config = read_config(tmp_path / "config.toml", "retrain", args, RETRAIN_RULES)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        retrain(args, config, tmp_path)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    log = [json.loads(line) for line in (tmp_path / "retrain" / "log.jsonl").read_text().splitlines()]
+    rates = [0.1 * (1 + math.cos(math.pi * e / 4)) / 2 for e in range(4)]
+    assert [entry["lr"] for entry in log] == pytest.approx(rates)
+    seen = [float(line) for line in (tmp_path / "seen").read_text().splitlines()]
+    assert seen == pytest.approx([0.2 * e / 4 for e in range(4) for _ in range(2)])
 
 
 def test_a_model_that_is_missing_is_a_mistake(tmp_path: Path) -> None:
