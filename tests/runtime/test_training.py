@@ -140,6 +140,16 @@ def test_the_embedded_code_is_that_of_the_runtime_word_for_word(root: Path) -> N
     assert "nasdsl.runtime" not in text
 
 
+def test_the_files_import_only_those_before_them_in_the_script(root: Path) -> None:
+    order = ["basics", "data", "run", "training"]
+    for i, name in enumerate(order):
+        tree = ast.parse((root / f"nasdsl/runtime/standalone/{name}.py").read_text())
+        imported = {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+        own = {m.rpartition(".")[2] for m in imported if m.startswith("nasdsl.")}
+        assert own <= set(order[:i]), name
+        assert "\n" not in (ast.get_docstring(tree) or "\n"), name
+
+
 def test_retraining_needs_no_nasdsl_and_learns_digits(script: Path) -> None:
     done = run(script)
     assert done.returncode == 0, done.stderr
