@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from nasdsl.space.architecture import Architecture, check_choices
 from nasdsl.space.checked import CheckedSpace, check_source
 from nasdsl.space.decisions import Choice, Decision
 from nasdsl.space.notation import NOTATIONS, PublishedNotation
+from nasdsl.syntax.parse import read
 
 if TYPE_CHECKING:
     import torch
@@ -80,16 +82,15 @@ def check_file(path: str | Path, parameters: Mapping[str, object] | None = None)
 def _read(path: str | Path) -> Source:
     file = Path(path)
     shipped = shipped_spaces()
-    if not file.exists() and str(path) in shipped:
+    if str(path) in shipped and not file.exists():
         file = shipped[str(path)]
-    try:
-        return Source(str(path) if file == Path(path) else file.name, file.read_bytes().decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise UserError.plain("NAS005", f"`{path}` is not UTF-8 text: byte {error.start}") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        hint = did_you_mean(str(path), shipped)
-        raise UserError.plain("NAS005", f"`{path}` cannot be read: {reason}{hint}") from None
+    diagnostics = Diagnostics()
+    source = read(file, diagnostics)
+    if source is None:
+        problem = diagnostics.items[0]
+        hint = did_you_mean(str(path), shipped) if "/" not in str(path) and problem.help is None else ""
+        raise UserError([attrs.evolve(problem, message=problem.message + hint)])
+    return source if file == Path(path) else Source(file.name, source.text)
 
 
 def ir_text(
@@ -175,7 +176,9 @@ class Space:
         if cell is not None:
             owners = {d.path.rpartition(".")[0].split(".")[0] for d in table.decisions}
             if cell not in owners:
-                raise UserError.plain("NAS101", f"no decision belongs to `{cell}`{did_you_mean(cell, owners)}")
+                raise UserError.plain(
+                    "NAS101", f"no decision belongs to `{cell}`{did_you_mean(cell, owners)}"
+                )
             table = restrict(table, cell)
         return Encodings(table).count()
 
@@ -194,7 +197,9 @@ class Space:
 
     def _countable(self, distinct: bool) -> None:
         if distinct:
-            raise UserError.plain("NAS901", "counting and sampling distinct architectures is not yet available")
+            raise UserError.plain(
+                "NAS901", "counting and sampling distinct architectures is not yet available"
+            )
         if self.checked.limits:
             raise UserError.plain("NAS901", "counting and sampling under a limit is not yet available")
 
@@ -202,8 +207,25 @@ class Space:
         return Architecture(self.name, self.fingerprint, choices)
 
     def architecture(self, choices: Mapping[str, Any]) -> Architecture:
-        """Choices as an architecture of this space. Raises UserError (NAS401)."""
-        return self._architecture(check_choices(self.checked.table, choices))
+        """Choices as an architecture of this space. Raises UserError (NAS401), also for a limit not met."""
+        arch = self._architecture(check_choices(self.checked.table, choices))
+        if self.checked.limits:
+            self._within_limits(arch)
+        return arch
+
+    def _within_limits(self, arch: Architecture) -> None:
+        from nasdsl.ir.cost import module_count
+        from nasdsl.passes.specialise import Specialise
+
+        cost = module_count(Specialise(arch.choices, dead=True)(self.checked.module))
+        for limit in self.checked.limits:
+            value = getattr(cost, limit.measure)
+            if not limit.holds(value):
+                raise UserError.plain(
+                    "NAS401",
+                    f"this architecture has {value:,} {limit.measure}; "
+                    f"`{self.name}` asks for {limit.relation} {limit.bound:,.0f}",
+                )
 
     def parse(self, text: str) -> Architecture:
         """Reads an architecture: a published notation, JSON text, or a path to a JSON file.
@@ -232,8 +254,8 @@ class Space:
             except UserError as error:
                 raise UserError.plain(
                     "NAS402",
-                    f"this architecture was made for space `{read.space}` (fingerprint {read.fingerprint}) and does not "
-                    f"fit `{self.name}` ({self.fingerprint}): {error.diagnostics[0].message}",
+                    f"this architecture was made for space `{read.space}` (fingerprint {read.fingerprint}) and "
+                    f"does not fit `{self.name}` ({self.fingerprint}): {error.diagnostics[0].message}",
                     help="load the space it was made for, with the same parameters",
                 ) from None
         return self.architecture(read.choices)
@@ -272,11 +294,16 @@ class Space:
             if problem is not None:
                 raise UserError.plain("NAS504", problem)
             headed = module_count(RetrainForm(drop_path=False)(live))
-            extra = Count(headed.params - built.params, headed.macs - built.macs, headed.activations - built.activations)
+            extra = Count(
+                headed.params - built.params, headed.macs - built.macs, headed.activations - built.activations
+            )
         conventions = {}
         if self.checked.distinct_by == "nasbench201":
             # The benchmark counts multiply-accumulates plus the classifier's bias additions.
-            conventions["nasbench201"] = {"params": written.params, "flops": written.macs + self.checked.classes}
+            conventions["nasbench201"] = {
+                "params": written.params,
+                "flops": written.macs + self.checked.classes,
+            }
         return Stats(
             params=written.params + extra.params,
             macs=written.macs + extra.macs,
@@ -295,9 +322,7 @@ class Space:
             return draw_space(self.checked)
         return draw_architecture(self.checked, self.architecture(arch.choices).choices)
 
-    def compile(
-        self, method: str, passes: str = "", settings: Mapping[str, object] | None = None
-    ) -> Program:
+    def compile(self, method: str, passes: str = "", settings: Mapping[str, object] | None = None) -> Program:
         """Compiles the space for a method.
 
         Args:
@@ -341,7 +366,7 @@ class Program:
 
     def network(
         self,
-        arch: Architecture,
+        arch: Architecture | Mapping[str, Any],
         inherit: torch.nn.Module | None = None,
         form: str = "retrain",
         seed: int = 0,
@@ -350,6 +375,7 @@ class Program:
         """One architecture as a stand-alone torch module.
 
         Args:
+            arch: an architecture, or what `supernet.derive()` returned.
             inherit: a supernet of this program to copy weights and buffers from, where both have them.
             form: `retrain` (affine batch norm, drop-path; what `model.py` holds) or `search`
                 (the supernet's own path: the same normalisation).
@@ -362,7 +388,7 @@ class Program:
         from nasdsl.codegen.lower import module_paths
         from nasdsl.compiler import network_source, search_source
 
-        arch = self.space.architecture(arch.choices)
+        arch = self.architecture(arch)
         if form not in ("retrain", "search"):
             raise ValueError(f"form is 'retrain' or 'search', not {form!r}")
         if form == "search":
@@ -370,7 +396,7 @@ class Program:
         else:
             code, paths = network_source(self.space.checked, arch)
         with seeded(seed):
-            name = f"{self._name}_{form}_{abs(hash(arch)):x}"
+            name = f"{self._name}_{form}_{sha256(arch.to_json().encode()).hexdigest()[:16]}"
             net: torch.nn.Module = load_class(code, name, "Network")(auxiliary=auxiliary)
         if inherit is not None:
             net = net.to(next(inherit.parameters()).dtype)
@@ -378,19 +404,19 @@ class Program:
             net.train(inherit.training)
         return net
 
-    def architecture(self, choices: Mapping[str, Any]) -> Architecture:
-        """What `supernet.derive()` returned, as an architecture of the space."""
-        return self.space.architecture(choices)
+    def architecture(self, found: Architecture | Mapping[str, Any]) -> Architecture:
+        """What `supernet.derive()` returned, as an architecture of the space. Raises UserError (NAS401)."""
+        return self.space.architecture(found.choices if isinstance(found, Architecture) else found)
 
-    def model_source(self, arch: Architecture) -> str:
+    def model_source(self, arch: Architecture | Mapping[str, Any]) -> str:
         """The text of `model.py`: the architecture in its retrain form; it imports torch only."""
         from nasdsl.compiler import network_source
 
-        return network_source(self.space.checked, self.space.architecture(arch.choices))[0].source
+        return network_source(self.space.checked, self.architecture(arch))[0].source
 
-    def draw(self, arch: Architecture) -> str:
+    def draw(self, arch: Architecture | Mapping[str, Any]) -> str:
         """A picture of an architecture as SVG text."""
-        return self.space.draw(arch)
+        return self.space.draw(self.architecture(arch))
 
     def files(self) -> dict[str, str]:
         """Every file that `write` writes, by name; the same input gives the same text."""

@@ -125,6 +125,12 @@ def compile_space(
     """
     chosen = METHODS.load(method)
     resolved = chosen.resolve(space, settings or {})
+    if space.limits:
+        raise UserError.plain(
+            "NAS901",
+            f"searching under a limit is not yet available; `{space.name}` sets one on {space.limits[0].measure}",
+            help="take the limit out of the space; `nasdsl stats` tells what an architecture costs",
+        )
     chosen.fits(space, resolved)
     pipeline = edit_pipeline(chosen.pipeline(space, resolved), passes)
     module = space.module
@@ -158,7 +164,9 @@ def edit_pipeline(pipeline: tuple[Pass, ...], edits: str) -> tuple[Pass, ...]:
                 help="write +name or -name; `nasdsl passes` lists them",
             )
         if name not in SWITCHABLE:
-            raise UserError.plain("NAS503", f"pass `{name}` cannot be switched: every method needs it or none does")
+            raise UserError.plain(
+                "NAS503", f"pass `{name}` cannot be switched: every method needs it or none does"
+            )
         present = [p for p in result if p.name == name]
         if sign == "-":
             result = [p for p in result if p.name != name]
@@ -211,7 +219,9 @@ def retrain_module(space: CheckedSpace, architecture: Architecture) -> tuple[Mod
     return module, problem
 
 
-def network_source(space: CheckedSpace, architecture: Architecture) -> tuple[PythonCode, dict[tuple[str, ...], str]]:
+def network_source(
+    space: CheckedSpace, architecture: Architecture
+) -> tuple[PythonCode, dict[tuple[str, ...], str]]:
     """The text of `model.py` and where its weights live."""
     module, problem = retrain_module(space, architecture)
     return _network(space, architecture, module, problem)
@@ -234,6 +244,7 @@ def _network(
         "CLASSES": space.classes,
         "ARCHITECTURE": {k: v if isinstance(v, str) else list(v) for k, v in architecture.choices.items()},
     }
-    code = network_code(f"One architecture of space {space.name}.", source_name(space), lowered, constants, problem)
+    code = network_code(
+        f"One architecture of space {space.name}.", source_name(space), lowered, constants, problem
+    )
     return code, module_paths(lowered)
-

@@ -263,6 +263,4 @@ class Cost:
     activations: Dim = Dim(())
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.params + other.params, self.macs + other.macs, self.activations + other.activations
-        )
+        return Cost(self.params + other.params, self.macs + other.macs, self.activations + other.activations)

@@ -10,23 +10,43 @@ from __future__ import annotations
 import json
 import platform
 import re
+from collections.abc import Mapping
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import jinja2
 
-from nasdsl.codegen.source import comment, literal
+from nasdsl import __version__
+from nasdsl.codegen.source import PythonCode, comment, literal
+from nasdsl.ir.graph import Module
 from nasdsl.ir.text import print_module
-from nasdsl.methods.base import Scalar, Setting
-
-if TYPE_CHECKING:
-    from nasdsl.compiler import Compilation
+from nasdsl.methods.base import Method, Scalar, Setting
+from nasdsl.space.checked import CheckedSpace
 
 _EMBEDDED = ("basics", "data", "run", "training")
 _VERSIONS = ("torch", "torchvision", "lark", "attrs", "jinja2", "networkx", "numpy")
 _KEYS = {"data": "name"}
+
+
+class Compilation(Protocol):
+    """What of a compilation the directory is made from; `nasdsl.compiler.Compilation` has it."""
+
+    @property
+    def space(self) -> CheckedSpace: ...
+
+    @property
+    def method(self) -> Method: ...
+
+    @property
+    def settings(self) -> Mapping[str, Scalar]: ...
+
+    @property
+    def stages(self) -> tuple[tuple[str, Module], ...]: ...
+
+    @property
+    def supernet(self) -> PythonCode: ...
 
 
 def directory_files(compilation: Compilation, passes: str) -> dict[str, str]:
@@ -45,7 +65,9 @@ def directory_files(compilation: Compilation, passes: str) -> dict[str, str]:
 
 
 def _render(name: str, context: dict[str, object]) -> str:
-    loader = jinja2.FunctionLoader(lambda n: files("nasdsl.codegen").joinpath("templates", n).read_text("utf-8"))
+    loader = jinja2.FunctionLoader(
+        lambda n: files("nasdsl.codegen").joinpath("templates", n).read_text("utf-8")
+    )
     # These are Python and Markdown texts, not HTML; what comes from a .nas file is escaped in `_context`.
     environment = jinja2.Environment(
         loader=loader,
@@ -53,7 +75,7 @@ def _render(name: str, context: dict[str, object]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701
+        autoescape=False,
     )
     return environment.get_template(name).render(context)
 
@@ -90,7 +112,10 @@ def embedded() -> str:
         text = files("nasdsl.runtime.standalone").joinpath(f"{name}.py").read_text("utf-8")
         text = re.sub(r"^from __future__ import annotations\n+", "", text, flags=re.MULTILINE)
         text = re.sub(
-            r"^from nasdsl\.runtime\.standalone\.\w+ import (?:\([^)]*\)|[^\n]*)\n", "", text, flags=re.MULTILINE
+            r"^from nasdsl\.runtime\.standalone\.\w+ import (?:\([^)]*\)|[^\n]*)\n",
+            "",
+            text,
+            flags=re.MULTILINE,
         )
         first, _, rest = text.partition("\n")
         parts.append(f"# --- {name}: {first.strip(chr(34))}\n\n{rest.strip()}")
@@ -112,7 +137,8 @@ def config_text(compilation: Compilation) -> str:
     """`config.toml`: every setting with what it is, its unit, its source and its default."""
     method = compilation.method
     lines = [
-        f"# Settings of {comment(compilation.space.name)} under {method.name}. `--set NAME=VALUE` changes one for a run.",
+        f"# Settings of {comment(compilation.space.name)} under {method.name}.",
+        "# `--set NAME=VALUE` changes one for a run.",
         "# Those of [compile] shaped supernet.py: change them with `nasdsl compile --set`.",
     ]
     for table in ("compile", "search", "retrain", "data"):
@@ -123,7 +149,9 @@ def config_text(compilation: Compilation) -> str:
             value = compilation.settings[setting.name]
             unit = f" [{setting.unit}]" if setting.unit else ""
             words = f" One of {', '.join(setting.choices)}." if setting.choices else ""
-            lines.append(f"# {setting.doc}{unit}.{words} Default {_toml(setting.default)} ({setting.source}).")
+            lines.append(
+                f"# {setting.doc}{unit}.{words} Default {_toml(setting.default)} ({setting.source})."
+            )
             lines.append(f"{setting_key(setting)} = {_toml(value)}")
     return "\n".join(lines) + "\n"
 
@@ -143,7 +171,7 @@ def lock_text(compilation: Compilation, passes: str, texts: dict[str, str]) -> s
         },
         "files": {name: _digest(text) for name, text in sorted(texts.items())},
         "seed": 0,
-        "versions": {"python": platform.python_version(), "nasdsl": _version("nasdsl")}
+        "versions": {"python": platform.python_version(), "nasdsl": __version__}
         | {name: _version(name) for name in _VERSIONS},
     }
     return json.dumps(data, indent=2, ensure_ascii=True) + "\n"

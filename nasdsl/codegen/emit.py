@@ -30,7 +30,9 @@ def supernet_code(
     out = Writer()
     out.line(f'"""{comment(title)}')
     out.line()
-    out.line(f"Written by nasdsl from {comment(source_name)}; the comments at the ends of lines name its lines.")
+    out.line(
+        f"Written by nasdsl from {comment(source_name)}; the comments at the ends of lines name its lines."
+    )
     out.line('"""')
     out.line()
     out.line("import torch")

@@ -19,15 +19,77 @@ from nasdsl.ops import PRIMITIVES
 from nasdsl.types import Dim, TensorType
 
 Line = tuple[str, Loc | None]
-_RESERVED = ("self", "w", "own", "torch", "nn", "F", "super", "mix", "drop_path", "forward", "training", "owner")
-_MODULE_NAMES = tuple(
-    "add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches eval "
-    "extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu "
-    "load_state_dict modules mtia named_buffers named_children named_modules named_parameters parameters "
-    "register_buffer register_module register_parameter requires_grad_ set_extra_state set_submodule "
-    "share_memory state_dict to to_empty train training type xpu zero_grad variables temperature derive "
-    "topology weight_parameters architecture_parameters set_architecture drop_path_prob auxiliary "
-    "auxiliary_head owner T_destination".split()
+_RESERVED = (
+    "self",
+    "w",
+    "own",
+    "torch",
+    "nn",
+    "F",
+    "super",
+    "mix",
+    "drop_path",
+    "forward",
+    "training",
+    "owner",
+)
+_MODULE_NAMES = (
+    "add_module",
+    "apply",
+    "bfloat16",
+    "buffers",
+    "call_super_init",
+    "children",
+    "compile",
+    "cpu",
+    "cuda",
+    "double",
+    "dump_patches",
+    "eval",
+    "extra_repr",
+    "float",
+    "forward",
+    "get_buffer",
+    "get_extra_state",
+    "get_parameter",
+    "get_submodule",
+    "half",
+    "ipu",
+    "load_state_dict",
+    "modules",
+    "mtia",
+    "named_buffers",
+    "named_children",
+    "named_modules",
+    "named_parameters",
+    "parameters",
+    "register_buffer",
+    "register_module",
+    "register_parameter",
+    "requires_grad_",
+    "set_extra_state",
+    "set_submodule",
+    "share_memory",
+    "state_dict",
+    "to",
+    "to_empty",
+    "train",
+    "training",
+    "type",
+    "xpu",
+    "zero_grad",
+    "variables",
+    "temperature",
+    "derive",
+    "topology",
+    "weight_parameters",
+    "architecture_parameters",
+    "set_architecture",
+    "drop_path_prob",
+    "auxiliary",
+    "auxiliary_head",
+    "owner",
+    "T_destination",
 )
 
 
@@ -138,9 +200,7 @@ class _Lowering:
     def _joins(self, before: AnyNode, after: AnyNode) -> bool:
         alone = len(self.graph.readers[before.id]) == 1 and before.id != self.graph.result
         same = before.label == after.label
-        return (
-            alone and same and isinstance(after, Op) and PRIMITIVES[after.op].module is not None
-        )
+        return alone and same and isinstance(after, Op) and PRIMITIVES[after.op].module is not None
 
     # --- emission ------------------------------------------------------------
 
@@ -265,7 +325,9 @@ class _Lowering:
                 weights.extend(f"own[{key}][{e}]" for e in entries)
         name = self.locals.fresh(_short(node))
         self.forward.append((f"{name} = mix(", node.loc))
-        joined = weights[0][1:] if len(weights) == 1 and weights[0].startswith("*") else f"({', '.join(weights)},)"
+        joined = (
+            weights[0][1:] if len(weights) == 1 and weights[0].startswith("*") else f"({', '.join(weights)},)"
+        )
         self.forward.append((f"    {joined},", None))
         self.forward.append(("    (", None))
         for act in acts:
@@ -311,7 +373,7 @@ def module_paths(lowered: tuple[Lowered, ...]) -> dict[tuple[str, ...], str]:
     by_graph = {item.graph.name: item for item in lowered}
 
     def walk(item: Lowered) -> dict[tuple[str, ...], str]:
-        found = {(name,): path for name, path in item.modules.items()}
+        found: dict[tuple[str, ...], str] = {(name,): path for name, path in item.modules.items()}
         for node in item.graph.nodes:
             if isinstance(node, Call):
                 attribute = item.calls[node.id]

@@ -17,7 +17,7 @@ import attrs
 
 from nasdsl.codegen.source import Namespace, class_name, identifier, literal
 from nasdsl.ir.graph import Graph, Module
-from nasdsl.ir.nodes import AnyNode, Arith, ArchType, Dist, Gather, Marginal, Mix, Select, Var
+from nasdsl.ir.nodes import AnyNode, ArchType, Arith, Dist, Gather, Marginal, Mix, Select, Var
 from nasdsl.space.decisions import DecisionTable
 
 _INITIAL = {"normal": "1e-3 * torch.randn({shape})", "zeros": "torch.zeros({shape})"}
@@ -56,7 +56,9 @@ def variables(module: Module) -> Variables:
     used = {form: _vectors(module, form) for form in by_form}
     names = Namespace(tuple(class_name(g.name) for g in module.graphs))
     classes = {
-        form: _variable_class(names.fresh(f"{class_name(form)}Variables"), form, tuple(nodes.values()), used[form])
+        form: _variable_class(
+            names.fresh(f"{class_name(form)}Variables"), form, tuple(nodes.values()), used[form]
+        )
         for form, nodes in by_form.items()
     }
     owners: dict[str, tuple[str, VariableClass]] = {}
@@ -90,7 +92,9 @@ def _variable_class(name: str, title: str, nodes: tuple[AnyNode, ...], used: lis
         if isinstance(node, Var):
             key = (node.role, node.entries, node.init) if node.role == "op" else (node.decision,)
             groups.setdefault(key, []).append(node)
-    attributes = Namespace(("forward", "training", "T_destination", "type", "double", "half", "to", "train", "eval"))
+    attributes = Namespace(
+        ("forward", "training", "T_destination", "type", "double", "half", "to", "train", "eval")
+    )
     init: list[str] = []
     slots: dict[str, tuple[str, int | None, tuple[str, ...], str | None]] = {}
     where: dict[str, str] = {}
@@ -104,7 +108,9 @@ def _variable_class(name: str, title: str, nodes: tuple[AnyNode, ...], used: lis
         if first.role == "op":
             init.append(f"# rows: {', '.join(v.decision for v in group)}")
             init.append(f"# columns: {', '.join(first.entries)}")
-            init.append(f"self.{parameter} = nn.Parameter({_initial(first, (len(group), len(first.entries)))})")
+            init.append(
+                f"self.{parameter} = nn.Parameter({_initial(first, (len(group), len(first.entries)))})"
+            )
             body.append(f"{parameter} = torch.softmax(self.{parameter}, -1)")
             for row, var in enumerate(group):
                 slots[var.decision] = (parameter, row, var.entries, None)
@@ -115,7 +121,9 @@ def _variable_class(name: str, title: str, nodes: tuple[AnyNode, ...], used: lis
         rows = attributes.fresh(f"{parameter}_rows")
         matrix = "[" + ", ".join("[" + ", ".join(f"{c}.0" for c in r) + "]" for r in marginal.rows) + "]"
         init.append(f"# combinations of {first.decision}: {', '.join(first.entries)}")
-        init.append(f"self.{parameter} = nn.Parameter({_initial(first, (len(first.entries),), marginal.rows)})")
+        init.append(
+            f"self.{parameter} = nn.Parameter({_initial(first, (len(first.entries),), marginal.rows)})"
+        )
         init.append(f"self.register_buffer({literal(rows)}, torch.tensor({matrix}), persistent=False)")
         body.append(f"{parameter} = torch.softmax(self.{parameter} / temperature, -1) @ self.{rows}")
         slots[first.decision] = (parameter, None, first.entries, rows)
@@ -140,9 +148,7 @@ def _initial(var: Var, shape: tuple[int, ...], rows: tuple[str, ...] = ()) -> st
     return _INITIAL[var.init].format(shape=", ".join(map(str, shape)))
 
 
-def decision_data(
-    table: DecisionTable, space: Module, made: Variables
-) -> tuple[dict[str, Any], ...]:
+def decision_data(table: DecisionTable, space: Module, made: Variables) -> tuple[dict[str, Any], ...]:
     """One mapping a decision, for `SupernetBase.DECISIONS`; `space` is the module before it was relaxed."""
     edges = _edge_decisions(space)
     data: list[dict[str, Any]] = []

@@ -34,7 +34,7 @@ class Diagnostics:
         *,
         secondary: tuple[Label, ...] = (),
         notes: tuple[Note, ...] = (),
-        help: str | None = None,  # noqa: A002 - the field's name
+        help: str | None = None,
     ) -> None:
         """Adds an error."""
         self.add(Diagnostic(code, message, Label(span, label), tuple(secondary), tuple(notes), help))
@@ -48,7 +48,7 @@ class Diagnostics:
         *,
         secondary: tuple[Label, ...] = (),
         notes: tuple[Note, ...] = (),
-        help: str | None = None,  # noqa: A002 - the field's name
+        help: str | None = None,
     ) -> None:
         """Adds a warning."""
         primary = Label(span, label)

@@ -30,7 +30,7 @@ class UserError(NasError):
         return render(self.diagnostics)
 
     @classmethod
-    def plain(cls, code: str, message: str, help: str | None = None) -> UserError:  # noqa: A002 - the field's name
+    def plain(cls, code: str, message: str, help: str | None = None) -> UserError:
         """An error that has no place in a file."""
         return cls((Diagnostic(code=code, message=message, primary=None, help=help),))
 

@@ -135,7 +135,8 @@ def _arc(
     start, end, r = x[edge.source] + 7, x[edge.target] - 7, 10
     rim = line + side * (_RADIUS - 2)
     path = (
-        f"M{start:.0f} {rim:.0f} L{start:.0f} {level - side * r:.0f} Q{start:.0f} {level:.0f} {start + r:.0f} {level:.0f} "
+        f"M{start:.0f} {rim:.0f} L{start:.0f} {level - side * r:.0f} "
+        f"Q{start:.0f} {level:.0f} {start + r:.0f} {level:.0f} "
         f"L{end - r:.0f} {level:.0f} Q{end:.0f} {level:.0f} {end:.0f} {level - side * r:.0f} L{end:.0f} {rim:.0f}"
     )
     canvas.path(path, colour, dash)

@@ -37,13 +37,11 @@ class Encodings:
 
     def count(self) -> int:
         """How many there are."""
-        total = 1
         # Decisions are counted back to front so that the recursion stays shallow.
         for index in range(len(self._decisions) - 1, -1, -1):
             if index % 50 == 0:
                 self._count(index, frozenset())
-        total = self._count(0, frozenset())
-        return total
+        return self._count(0, frozenset())
 
     def sample(self, rng: random.Random) -> dict[str, Choice]:
         """One encoding, each with the same probability."""

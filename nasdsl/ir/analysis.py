@@ -34,7 +34,9 @@ def live(graph: Graph, also: Iterable[str] = ()) -> frozenset[str]:
 def prune(graph: Graph, also: Iterable[str] = ()) -> Graph:
     """The graph without what its result and `also` do not depend on."""
     kept = live(graph, also)
-    return graph if len(kept) == len(graph.nodes) else graph.with_nodes(n for n in graph.nodes if n.id in kept)
+    return (
+        graph if len(kept) == len(graph.nodes) else graph.with_nodes(n for n in graph.nodes if n.id in kept)
+    )
 
 
 def sort(graph: Graph) -> Graph:

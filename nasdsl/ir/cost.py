@@ -25,9 +25,7 @@ class Count:
     activations: int = 0
 
     def __add__(self, other: Count) -> Count:
-        return Count(
-            self.params + other.params, self.macs + other.macs, self.activations + other.activations
-        )
+        return Count(self.params + other.params, self.macs + other.macs, self.activations + other.activations)
 
 
 def product(dims: tuple[Dim, ...]) -> Dim:

@@ -7,6 +7,7 @@ what fails is a bug in a pass (or in hand-written IR text) and says which node.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import networkx as nx
 
@@ -15,8 +16,8 @@ from nasdsl.ir.analysis import digraph
 from nasdsl.ir.graph import Graph, Module, Stage
 from nasdsl.ir.nodes import (
     AnyNode,
-    Arith,
     ArchType,
+    Arith,
     Call,
     Dist,
     Gather,
@@ -114,7 +115,8 @@ class _Verifier:
         specs = [WeightType(s.shape) for s in primitive.weights(types[0], values)]
         specs += [WeightType(s.shape, state=True) for s in primitive.state(types[0], values)]
         if types[1:] != specs:
-            return f"its weights are {', '.join(map(str, types[1:])) or 'none'}, not {', '.join(map(str, specs)) or 'none'}"
+            found, wanted = (", ".join(map(str, t)) or "none" for t in (types[1:], specs))
+            return f"its weights are {found}, not {wanted}"
         return ""
 
     def _merge(self, node: Merge) -> str:
@@ -140,7 +142,9 @@ class _Verifier:
             if isinstance(wanted.type, TensorType) and wanted.type.substitute(sizes) != given:
                 missing = [d for d in wanted.type.dims if not d.names <= set(sizes)]
                 if not missing:
-                    return f"input {wanted.id} of {node.graph} is {wanted.type.substitute(sizes)}, not {given}"
+                    return (
+                        f"input {wanted.id} of {node.graph} is {wanted.type.substitute(sizes)}, not {given}"
+                    )
         return ""
 
     def _select(self, node: Select) -> str:
@@ -151,7 +155,11 @@ class _Verifier:
     def _gather(self, node: Gather) -> str:
         if len(node.names) != len(node.operands):
             return "it has not one name for each source"
-        return "" if 0 <= node.low <= node.high <= len(node.names) else f"it cannot choose {node.low}..{node.high}"
+        return (
+            ""
+            if 0 <= node.low <= node.high <= len(node.names)
+            else f"it cannot choose {node.low}..{node.high}"
+        )
 
     def _var(self, node: Var) -> str:
         return "" if node.type == ArchType(len(node.entries)) else "its type is not the number of its entries"
@@ -165,14 +173,22 @@ class _Verifier:
         if types != [ArchType(len(node.rows))]:
             return "it has not one row for each entry"
         widths = {len(r) for r in node.rows}
-        return "" if widths == {getattr(node.type, "length", -1)} else "its rows have another width than its type"
+        return (
+            ""
+            if widths == {getattr(node.type, "length", -1)}
+            else "its rows have another width than its type"
+        )
 
     def _arith(self, node: Arith) -> str:
         types = self.types(node)
         if node.form != "scale" or len(types) != 2 or types[0] != node.type:
             return "`scale` takes the vector it returns and a second vector"
         other = types[1]
-        return "" if isinstance(other, ArchType) and 0 <= node.index < other.length else "its index is out of range"
+        return (
+            ""
+            if isinstance(other, ArchType) and 0 <= node.index < other.length
+            else "its index is out of range"
+        )
 
     def _mix(self, node: Mix) -> str:
         types = self.types(node)
@@ -188,7 +204,7 @@ class _Verifier:
         return ""
 
 
-_Rule = Callable[[_Verifier, object], str]
+_Rule = Callable[[_Verifier, Any], str]
 _RULES: dict[type, _Rule] = {
     Op: _Verifier._op,
     Merge: _Verifier._merge,
@@ -200,4 +216,4 @@ _RULES: dict[type, _Rule] = {
     Marginal: _Verifier._marginal,
     Arith: _Verifier._arith,
     Mix: _Verifier._mix,
-}  # type: ignore[dict-item]
+}

@@ -54,14 +54,22 @@ class Setting:
         else:
             try:
                 number = float(str(value))
-                good = int(number) if kind is int and number == int(number) else number if kind is float else None
+                good = (
+                    int(number)
+                    if kind is int and number == int(number)
+                    else number
+                    if kind is float
+                    else None
+                )
             except (ValueError, OverflowError):
                 good = None
         if good is None:
             word = {bool: "true or false", int: "an integer", float: "a number", str: "a word"}[kind]
             raise self._unfit(value, f"it is {word}")
         if self.choices and good not in self.choices:
-            raise self._unfit(value, f"it is one of {', '.join(self.choices)}{did_you_mean(str(value), self.choices)}")
+            raise self._unfit(
+                value, f"it is one of {', '.join(self.choices)}{did_you_mean(str(value), self.choices)}"
+            )
         if not isinstance(good, (str, bool)):
             if self.low is not None and not good >= self.low:
                 raise self._unfit(value, f"it is at least {self.low:g}")
@@ -115,5 +123,6 @@ class Method:
                 )
         preset = self.presets.get(space.notation or "", {})
         return {
-            s.name: s.read(given[s.name]) if s.name in given else preset.get(s.name, s.default) for s in self.settings
+            s.name: s.read(given[s.name]) if s.name in given else preset.get(s.name, s.default)
+            for s in self.settings
         }

@@ -15,8 +15,16 @@ _DARTS = "quark0/darts train_search.py"
 _TRAIN = "quark0/darts train.py"
 
 FORM = (
-    Setting("affine", "compile", False, "scale and shift of batch norm in searched cells", "quark0/darts model_search.py"),
-    Setting("pool_norm", "compile", True, "batch norm behind pooling options", "quark0/darts model_search.py"),
+    Setting(
+        "affine",
+        "compile",
+        False,
+        "scale and shift of batch norm in searched cells",
+        "quark0/darts model_search.py",
+    ),
+    Setting(
+        "pool_norm", "compile", True, "batch norm behind pooling options", "quark0/darts model_search.py"
+    ),
     Setting("conv_bias", "compile", False, "bias of convolutions in searched cells", "quark0/darts: none"),
     Setting("fold", "compile", True, "fold edge weights into operation weights (exact)", "nasdsl"),
 )
@@ -24,9 +32,19 @@ FORM = (
 SEARCH = (
     Setting("epochs", "search", 50, "length of the search", _DARTS, "epochs", low=1),
     Setting("batch_size", "search", 64, "examples a step, of either stream", _DARTS, "examples", low=1),
-    Setting("train_fraction", "search", 0.5, "part of the training set for the weights; the rest is for the variables", _DARTS, low=0.05, high=0.95),
+    Setting(
+        "train_fraction",
+        "search",
+        0.5,
+        "part of the training set for the weights; the rest is for the variables",
+        _DARTS,
+        low=0.05,
+        high=0.95,
+    ),
     Setting("weight_lr", "search", 0.025, "learning rate of the weights, first epoch", _DARTS, low=0),
-    Setting("weight_lr_min", "search", 0.001, "learning rate of the weights, end of the cosine", _DARTS, low=0),
+    Setting(
+        "weight_lr_min", "search", 0.001, "learning rate of the weights, end of the cosine", _DARTS, low=0
+    ),
     Setting("weight_momentum", "search", 0.9, "momentum of SGD", _DARTS, low=0, high=1),
     Setting("weight_decay", "search", 3e-4, "weight decay of the weights", _DARTS, low=0),
     Setting("nesterov", "search", False, "Nesterov momentum", _DARTS),
@@ -35,7 +53,15 @@ SEARCH = (
     Setting("arch_beta1", "search", 0.5, "first beta of Adam", _DARTS, low=0, high=0.9999),
     Setting("arch_beta2", "search", 0.999, "second beta of Adam", _DARTS, low=0, high=0.999999),
     Setting("arch_weight_decay", "search", 1e-3, "weight decay of the variables", _DARTS, low=0),
-    Setting("warmup_epochs", "search", 0, "epochs before the first step of the variables", _DARTS, "epochs", low=0),
+    Setting(
+        "warmup_epochs",
+        "search",
+        0,
+        "epochs before the first step of the variables, half of all at most",
+        _DARTS,
+        "epochs",
+        low=0,
+    ),
     Setting(
         "order",
         "search",
@@ -55,9 +81,32 @@ RETRAIN = (
     Setting("retrain_weight_decay", "retrain", 3e-4, "weight decay", _TRAIN, low=0),
     Setting("retrain_nesterov", "retrain", False, "Nesterov momentum", _TRAIN),
     Setting("retrain_clip", "retrain", 5.0, "largest norm of the gradient", _TRAIN, low=0),
-    Setting("cutout", "retrain", 16, "side of the square that is cut out of a training image; 0 for none", _TRAIN, "pixels", low=0),
-    Setting("drop_path", "retrain", 0.2, "drop-path probability at the end of its linear ramp", _TRAIN, low=0, high=0.99),
-    Setting("auxiliary", "retrain", "auto", "auxiliary head: auto puts one where it fits", _TRAIN, choices=("auto", "on", "off")),
+    Setting(
+        "cutout",
+        "retrain",
+        16,
+        "side of the square that is cut out of a training image; 0 for none",
+        _TRAIN,
+        "pixels",
+        low=0,
+    ),
+    Setting(
+        "drop_path",
+        "retrain",
+        0.2,
+        "drop-path probability at the end of its linear ramp",
+        _TRAIN,
+        low=0,
+        high=0.99,
+    ),
+    Setting(
+        "auxiliary",
+        "retrain",
+        "auto",
+        "auxiliary head: auto puts one where it fits",
+        _TRAIN,
+        choices=("auto", "on", "off"),
+    ),
     Setting("auxiliary_weight", "retrain", 0.4, "weight of the auxiliary loss", _TRAIN, low=0),
     Setting("label_smoothing", "retrain", 0.0, "label smoothing", _TRAIN, low=0, high=0.99),
 )
@@ -73,39 +122,43 @@ DATA = (
 def has_decisions(space: CheckedSpace, method: str) -> None:
     """Raises UserError (NAS504) for a space without anything to search."""
     if not space.table.decisions:
-        raise UserError.plain("NAS504", f"`{method}` has nothing to search: space `{space.name}` makes no decision")
+        raise UserError.plain(
+            "NAS504", f"`{method}` has nothing to search: space `{space.name}` makes no decision"
+        )
 
 
 def sums_only(space: CheckedSpace, method: str) -> None:
     """Raises UserError (NAS504) where an option of a gather is not a candidate of a weighted sum."""
-    for graph in space.module.graphs:
-        for node in graph.nodes:
+    for use in space.module.uses():
+        for node in use.graph.nodes:
             if isinstance(node, Gather) and node.merge != "sum":
+                path = use.decision(node.decision)
                 raise UserError.plain(
-                    "NAS504", f"`{method}` weighs sums; `{node.decision}` chooses the parts of a {node.merge}"
+                    "NAS504", f"`{method}` weighs sums; `{path}` chooses the parts of a {node.merge}"
                 )
 
 
 def edges_ranked(space: CheckedSpace, method: str) -> None:
     """Raises UserError (NAS504) unless DARTS's rule can rank the inputs of every choice."""
-    for graph in space.module.graphs:
-        for node in graph.nodes:
+    for use in space.module.uses():
+        for node in use.graph.nodes:
             if not isinstance(node, Gather):
                 continue
+            path = use.decision(node.decision)
             if node.low != node.high:
                 raise UserError.plain(
                     "NAS504",
-                    f"`{method}` keeps a fixed number of inputs; `{node.decision}` takes {node.low} to {node.high}",
+                    f"`{method}` keeps a fixed number of inputs; `{path}` takes {node.low} to {node.high}",
                     help="use `toponas`, or `choose k` in the space",
                 )
             fixed = [
                 n
                 for n, o in zip(node.names, node.operands, strict=True)
-                if not isinstance(graph.by_id[o], Select)
+                if not isinstance(use.graph.by_id[o], Select)
             ]
             if fixed and node.low < len(node.names):
                 raise UserError.plain(
                     "NAS504",
-                    f"`{method}` ranks inputs by their operations; input `{fixed[0]}` of `{node.decision}` has no choice of one",
+                    f"`{method}` ranks inputs by their operations; input `{fixed[0]}` of `{path}` has no choice of one",
                     help="use `toponas`, or put `via choose ...` on the input",
                 )

@@ -38,8 +38,8 @@ DARTS = Method(
     papers=("Liu, Simonyan, Yang: DARTS: Differentiable Architecture Search. ICLR 2019, arXiv 1806.09055.",),
     authors=(
         "the relaxation, the first-order alternation, the derivation and all defaults (paper and quark0/darts)",
-        "on a space in NAS-Bench-201's notation: the protocol of D-X-Y/AutoDL-Projects (no batch norm after pooling, "
-        "Nesterov, weight decay 5e-4, weights before variables, `none` kept in the derivation)",
+        "on a space in NAS-Bench-201's notation the protocol of D-X-Y/AutoDL-Projects: no batch norm after pooling",
+        "there too: Nesterov, weight decay 5e-4, weights before variables, `none` kept in the derivation",
     ),
     reconstructions=(),
     differences=(
@@ -49,7 +49,13 @@ DARTS = Method(
         "retraining adds drop-path on edges and an auxiliary head",
     ),
     settings=(
-        Setting("none", "compile", True, "an entry for no connection on edges that derivation may leave out", "paper, section 3.1.1"),
+        Setting(
+            "none",
+            "compile",
+            True,
+            "an entry for no connection on edges that derivation may leave out",
+            "paper, section 3.1.1",
+        ),
         *FORM,
         *SEARCH,
         *RETRAIN,

@@ -16,7 +16,9 @@ def _infer(name: str, source: TensorType, values: Values, sizes: Sizes) -> Tenso
     need("image", source, name)
     kernel, pad = integer(values, "k"), pad_of(values)
     if 2 * pad > kernel:
-        raise Misfit(f"`{name}` pads {pad} pixels, more than half of its window of {kernel}", "use a smaller `pad`")
+        raise Misfit(
+            f"`{name}` pads {pad} pixels, more than half of its window of {kernel}", "use a smaller `pad`"
+        )
     return window(source, values, sizes, name, source.channels)
 
 

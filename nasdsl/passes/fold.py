@@ -77,7 +77,5 @@ def _flatten(graph: Graph, outer: Mix) -> list[AnyNode]:
         for nested, activation in zip(inner.terms, inner.operands[1:], strict=True):
             operands.append(activation)
             terms.append(MixTerm(len(vectors) - 1, nested.entry, (*term.choices, *nested.choices)))
-    flat = attrs.evolve(
-        outer, operands=(*vectors, *operands), vectors=len(vectors), terms=tuple(terms)
-    )
+    flat = attrs.evolve(outer, operands=(*vectors, *operands), vectors=len(vectors), terms=tuple(terms))
     return [*scaled, flat]

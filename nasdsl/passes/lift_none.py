@@ -84,8 +84,7 @@ def _lift(graph: Graph) -> Graph:
     without: dict[str, str] = {}
     nodes: list[AnyNode] = []
     for node in graph.nodes:
-        for _, decision, none in _edges(graph, node):
-            without[decision] = none
+        without.update({decision: none for _, decision, none in _edges(graph, node)})
     for node in graph.nodes:
         edges = _edges(graph, node)
         if edges and isinstance(node.type, TensorType):

@@ -76,7 +76,7 @@ class Relax:
 
     def _select(self, graph: Graph, node: Select) -> list[AnyNode]:
         zero = [_is_zero(graph, o) for o in node.operands]
-        extra = ()
+        extra: tuple[str, ...] = ()
         if self.none and not any(zero) and _optional(graph, node):
             extra = (none_entry(node.options),)
         entries = (*extra, *node.options)
@@ -144,7 +144,12 @@ class Relax:
             id=f"{base}.dist", operands=(var.id,), type=kind, temperature=True, label=node.label, loc=node.loc
         )
         marginal = Marginal(
-            id=f"{base}.marginal", operands=(dist.id,), type=weights, rows=rows, label=node.label, loc=node.loc
+            id=f"{base}.marginal",
+            operands=(dist.id,),
+            type=weights,
+            rows=rows,
+            label=node.label,
+            loc=node.loc,
         )
         terms = tuple(MixTerm(0, i, ((node.decision, name),)) for i, name in enumerate(node.names))
         mix = Mix(

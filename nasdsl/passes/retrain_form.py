@@ -80,9 +80,9 @@ def _edges(graph: Graph) -> set[str]:
             last = all(graph.by_id[r].label != node.label for r in graph.readers[node.id])
             if last and not PRIMITIVES[node.op].identity:
                 found.add(node.id)
-        if isinstance(node, Merge) and node.label.count(".") >= 2:
-            if all(graph.by_id[r].label != node.label for r in graph.readers[node.id]):
-                found.add(node.id)
+        merged = isinstance(node, Merge) and node.label.count(".") >= 2
+        if merged and all(graph.by_id[r].label != node.label for r in graph.readers[node.id]):
+            found.add(node.id)
     return found
 
 
@@ -152,7 +152,9 @@ class _Chain:
         for spec in primitive.weights(source, values):
             name = f"{base}.{spec.role}"
             kind = WeightType(spec.shape)
-            self.nodes.append(Weight(id=name, type=kind, name=name, init=spec.init, label="auxiliary", loc=self.loc))
+            self.nodes.append(
+                Weight(id=name, type=kind, name=name, init=spec.init, label="auxiliary", loc=self.loc)
+            )
             operands.append(name)
         for spec in primitive.state(source, values):
             name = f"{base}.{spec.role}"

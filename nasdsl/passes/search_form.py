@@ -11,6 +11,7 @@ none is D-X-Y/AutoDL-Projects' NAS-Bench-201 search cell.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import attrs
@@ -19,7 +20,7 @@ from nasdsl.ir.analysis import prune
 from nasdsl.ir.graph import Graph, Module, Stage
 from nasdsl.ir.homes import searched
 from nasdsl.ir.nodes import AnyNode, Call, Mix, Op, State, Weight, WeightType
-from nasdsl.ops import PRIMITIVES
+from nasdsl.ops import PRIMITIVES, Value
 from nasdsl.types import TensorType
 
 
@@ -53,9 +54,7 @@ class SearchForm:
         renamed: dict[str, str] = {}
         for node in graph.nodes:
             if isinstance(node, Mix):
-                nodes.append(
-                    attrs.evolve(node, operands=tuple(renamed.get(o, o) for o in node.operands))
-                )
+                nodes.append(attrs.evolve(node, operands=tuple(renamed.get(o, o) for o in node.operands)))
             elif isinstance(node, Op) and node.id in names:
                 nodes.extend(self._op(graph, node, renamed))
             else:
@@ -91,8 +90,8 @@ class SearchForm:
         return [bias, _with(node, values, (*node.operands, bias.id))]
 
 
-def _with(node: Op, values: dict[str, object], operands: tuple[str, ...]) -> Op:
-    return attrs.evolve(node, values=tuple(sorted(values.items())), operands=operands)  # type: ignore[arg-type]
+def _with(node: Op, values: Mapping[str, Value], operands: tuple[str, ...]) -> Op:
+    return attrs.evolve(node, values=tuple(sorted(values.items())), operands=operands)
 
 
 def _norm(node: Op, renamed: dict[str, str]) -> list[AnyNode]:
@@ -126,9 +125,7 @@ def _is_option(graph: Graph, name: str) -> bool:
 
 def _cells_with_decisions(module: Module) -> set[str]:
     """Cells that hold decisions themselves or in what they call; never the network."""
-    calls = {
-        g.name: {n.graph for n in g.nodes if isinstance(n, Call)} for g in module.graphs
-    }
+    calls = {g.name: {n.graph for n in g.nodes if isinstance(n, Call)} for g in module.graphs}
     holding = {g.name for g in module.graphs if any(isinstance(n, Mix) for n in g.nodes)}
     while True:
         more = {name for name, targets in calls.items() if targets & holding} - holding

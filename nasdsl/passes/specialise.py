@@ -100,7 +100,9 @@ class _CutGraph:
         """What was chosen outside any option: it stays, read or not."""
         always = homes(self.graph)
         chosen = (Select, Gather, Mix, Merge)
-        return [self.rename(n.id) for n in self.graph.nodes if isinstance(n, chosen) and always[n.id] == ALWAYS]
+        return [
+            self.rename(n.id) for n in self.graph.nodes if isinstance(n, chosen) and always[n.id] == ALWAYS
+        ]
 
     def _node(self, node: AnyNode) -> None:
         if isinstance(node, Select):

@@ -60,14 +60,18 @@ class SupernetBase(nn.Module):
 
     # --- architectures -------------------------------------------------------
 
-    def set_architecture(self, choices: Mapping[str, str | tuple[str, ...]]) -> None:
+    def set_architecture(self, architecture: Any) -> None:
         """Sets all variables to the one-hot point of an architecture.
+
+        Args:
+            architecture: a mapping from decision to option or inputs, or an
+                `Architecture`, whose `choices` are one.
 
         Raises:
             ValueError: the relaxation has no such point (a node without inputs
                 where `none` was lifted; an edge that cannot be switched off).
         """
-        lifted = self._lift(choices)
+        lifted = self._lift(getattr(architecture, "choices", architecture))
         on = self._edges(lifted)
         with torch.no_grad():
             for decision in self.DECISIONS:
@@ -91,7 +95,9 @@ class SupernetBase(nn.Module):
             return int(decision["none"])
         if self._weighed(path):
             return None
-        raise ValueError(f"{path}: this supernet always takes this edge; compile with none=true to search over it")
+        raise ValueError(
+            f"{path}: this supernet always takes this edge; compile with none=true to search over it"
+        )
 
     def _edges(self, choices: Choices) -> dict[str, bool]:
         """For every edge under a choice of inputs, whether the architecture takes it."""
@@ -173,9 +179,7 @@ class SupernetBase(nn.Module):
         restored = dict(choices)
         for item in self.LIFTED:
             taken = restored.pop(item["decision"], ())
-            for source, op, none in item["edges"]:
-                if source not in taken:
-                    restored[op] = none
+            restored.update({op: none for source, op, none in item["edges"] if source not in taken})
         return restored
 
     # --- views ---------------------------------------------------------------

@@ -46,7 +46,8 @@ class Architecture:
     def to_json(self) -> str:
         """One line of JSON; lists stand for choices of inputs."""
         return json.dumps(
-            {"space": self.space, "fingerprint": self.fingerprint, "choices": dict(self.choices)}, ensure_ascii=True
+            {"space": self.space, "fingerprint": self.fingerprint, "choices": dict(self.choices)},
+            ensure_ascii=True,
         )
 
     @classmethod
@@ -90,7 +91,9 @@ def check_choices(table: DecisionTable, choices: Mapping[str, Any]) -> dict[str,
     kept: dict[str, Choice] = {}
     for decision in active:
         if decision.path not in plain:
-            raise _misfit(f"decision `{decision.path}` is not made; it is one of {', '.join(decision.options)}")
+            raise _misfit(
+                f"decision `{decision.path}` is not made; it is one of {', '.join(decision.options)}"
+            )
         kept[decision.path] = plain[decision.path]
     idle = [p for p in plain if p not in kept]
     if idle:
@@ -111,9 +114,13 @@ def _check_value(decision: Decision, value: Choice) -> None:
         raise _misfit(f"decision `{decision.path}` takes a list of inputs")
     for name in value:
         if name not in decision.options:
-            raise _misfit(f"decision `{decision.path}` has no input `{name}`{did_you_mean(name, decision.options)}")
+            raise _misfit(
+                f"decision `{decision.path}` has no input `{name}`{did_you_mean(name, decision.options)}"
+            )
     if len(set(value)) != len(value) or list(value) != [o for o in decision.options if o in value]:
-        raise _misfit(f"decision `{decision.path}` lists its inputs once each, in the order {', '.join(decision.options)}")
+        raise _misfit(
+            f"decision `{decision.path}` lists its inputs once each, in the order {', '.join(decision.options)}"
+        )
     if not decision.low <= len(value) <= decision.high:
         some = f"{decision.low}" if decision.low == decision.high else f"{decision.low} to {decision.high}"
         raise _misfit(f"decision `{decision.path}` takes {some} inputs, not {len(value)}")

@@ -21,7 +21,8 @@ from nasdsl.space.decisions import Decision, Event
 from nasdsl.space.values import Abort, Tensor
 from nasdsl.types import Dim, TensorType
 
-MAX_NODES = 10**6
+MAX_STEPS = 250_000
+"""Evaluations of one elaboration; DARTS takes eight thousand, and a second does fifty thousand."""
 
 
 def loc_of(span: Span) -> Loc:
@@ -115,7 +116,13 @@ class Builder:
         return Tensor(identifier, type_, self.shape(type_), name)
 
     def op(
-        self, name: str, source: Tensor, values: Mapping[str, Value], type_: TensorType, place: Place, span: Span
+        self,
+        name: str,
+        source: Tensor,
+        values: Mapping[str, Value],
+        type_: TensorType,
+        place: Place,
+        span: Span,
     ) -> Tensor:
         """Adds a primitive with its weights and state."""
         primitive, loc = PRIMITIVES[name], loc_of(span)
@@ -125,7 +132,9 @@ class Builder:
             identifier = self.fresh(f"{base}.{spec.role}")
             type_w = WeightType(spec.shape)
             self.nodes.append(
-                Weight(id=identifier, type=type_w, name=identifier, init=spec.init, label=place.label, loc=loc)
+                Weight(
+                    id=identifier, type=type_w, name=identifier, init=spec.init, label=place.label, loc=loc
+                )
             )
             operands.append(identifier)
         for spec in primitive.state(source.type, values):

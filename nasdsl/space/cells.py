@@ -209,4 +209,3 @@ def _shared(elab: Evaluator, graph: Graph, name: str) -> Graph:
     named = attrs.evolve(graph, name=unique)
     elab.graphs[unique] = named
     return named
-

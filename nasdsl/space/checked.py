@@ -8,7 +8,8 @@ and then every architecture of its decision table is well-typed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 
 import attrs
@@ -21,12 +22,21 @@ from nasdsl.space.builder import Owner
 from nasdsl.space.decisions import Decision, DecisionTable, Event
 from nasdsl.space.elaborate import Elaborated, Elaborator
 from nasdsl.space.names import Names, resolve
+from nasdsl.space.notation import NOTATIONS
 from nasdsl.space.values import Abort
 from nasdsl.syntax import ast
 from nasdsl.syntax.parse import parse
 from nasdsl.types import TensorType
 
+DISTINCT_BY = ("nasbench101", "nasbench201")
+"""Published notions of sameness that a space may declare."""
 MEASURES = ("params", "macs")
+_RELATIONS: Mapping[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 _PLANNED_MEASURES = ("depth", "edges", "latency")
 
 
@@ -38,6 +48,10 @@ class Limit:
     relation: str
     bound: float
     span: Span = attrs.field(eq=False, repr=False)
+
+    def holds(self, value: float) -> bool:
+        """Whether a value meets the limit."""
+        return _RELATIONS[self.relation](value, self.bound)
 
 
 @attrs.frozen(slots=False)
@@ -110,7 +124,9 @@ def check_source(
     return _assemble(source, names, given, elaborated, diagnostics), diagnostics
 
 
-def check_text(text: str, name: str = "space.nas", settings: Mapping[str, object] | None = None) -> Diagnostics:
+def check_text(
+    text: str, name: str = "space.nas", settings: Mapping[str, object] | None = None
+) -> Diagnostics:
     """The diagnostics of a text."""
     return check_source(Source(name, text), settings)[1]
 
@@ -131,7 +147,11 @@ def _sections(space: ast.Space, diagnostics: Diagnostics) -> None:
         if needed and not found:
             example = "input image(3, 32, 32)" if word == "input" else "network { stem: ... }"
             diagnostics.error(
-                "NAS108", f"the space has no `{word}`", space.name.span, "declared here", help=f"add `{example}`"
+                "NAS108",
+                f"the space has no `{word}`",
+                space.name.span,
+                "declared here",
+                help=f"add `{example}`",
             )
         for extra in found[1:]:
             diagnostics.error("NAS108", f"`{word}` is given twice", extra.span, "the second")
@@ -141,15 +161,22 @@ def _planned(names: Names, diagnostics: Diagnostics) -> None:
     """Parts of the language that parse and do not work yet."""
     space = names.space
     if space.base is not None:
-        diagnostics.error("NAS901", "amendments of another file are not yet available", space.base.span, "written here")
+        diagnostics.error(
+            "NAS901", "amendments of another file are not yet available", space.base.span, "written here"
+        )
     for item in space.items:
         if isinstance(item, ast.UsePython):
-            diagnostics.error("NAS901", "operations in Python are not yet available", item.span, "written here")
+            diagnostics.error(
+                "NAS901", "operations in Python are not yet available", item.span, "written here"
+            )
         elif isinstance(item, ast.SetExtend):
             diagnostics.error("NAS901", "additions to a set are not yet available", item.span, "written here")
         elif isinstance(item, ast.Bind):
             diagnostics.error(
-                "NAS901", "decisions with a name at the level of the space are not yet available", item.span, "written here"
+                "NAS901",
+                "decisions with a name at the level of the space are not yet available",
+                item.span,
+                "written here",
             )
 
 
@@ -171,6 +198,17 @@ def _assemble(
         found = names.items(kind)
         return found[0].name.text if found else None
 
+    for declared in (*names.items(ast.Notation), *names.items(ast.DistinctBy)):
+        known = NOTATIONS if isinstance(declared, ast.Notation) else DISTINCT_BY
+        if declared.name.text not in known:
+            diagnostics.error(
+                "NAS101",
+                f"there is no published notation `{declared.name}`",
+                declared.name.span,
+                f"not known{did_you_mean(declared.name.text, known)}",
+            )
+    if diagnostics.errors:
+        return None
     docs = names.items(ast.Doc)
     return CheckedSpace(
         name=names.space.name.text,
@@ -213,8 +251,7 @@ def decision_table(owners: Iterable[Owner]) -> DecisionTable:
     decisions: list[Decision] = []
     for path in order:
         when[path] = _activation(known[path], when)
-        for decision in known[path].decisions.values():
-            decisions.append(_absolute(path, decision, when[path]))
+        decisions.extend(_absolute(path, d, when[path]) for d in known[path].decisions.values())
     return DecisionTable(tuple(decisions))
 
 
@@ -245,7 +282,9 @@ def _limits(
     for item in names.items(ast.Limit):
         measure = item.measure.text
         if measure in _PLANNED_MEASURES:
-            diagnostics.error("NAS901", f"limits on `{measure}` are not yet available", item.measure.span, "written here")
+            diagnostics.error(
+                "NAS901", f"limits on `{measure}` are not yet available", item.measure.span, "written here"
+            )
             continue
         if measure not in MEASURES:
             diagnostics.error(
@@ -266,22 +305,18 @@ def _limits(
 
 def _provable(limit: Limit, item: ast.Limit, elaborated: Elaborated, diagnostics: Diagnostics) -> None:
     low, high = cost_bounds(elaborated.module, limit.measure)
-    met = {
-        "<": low < limit.bound,
-        "<=": low <= limit.bound,
-        ">": high > limit.bound,
-        ">=": high >= limit.bound,
-    }[limit.relation]
-    if met:
-        return
     least = limit.relation in ("<", "<=")
+    if limit.holds(low if least else high):
+        return
     extreme, word = (low, "at least") if least else (high, "at most")
     diagnostics.error(
         "NAS305",
         f"no architecture of this space meets `{limit.measure} {limit.relation} {limit.bound:,.0f}`",
         item.bound.span,
         f"every architecture has {word} {extreme:,} {limit.measure}",
-        help="raise the limit, or make the fixed parts smaller" if least else "lower the limit, or widen the space",
+        help="raise the limit, or make the fixed parts smaller"
+        if least
+        else "lower the limit, or widen the space",
     )
 
 

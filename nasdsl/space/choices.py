@@ -39,10 +39,14 @@ def merge(elab: Evaluator, node: ast.Merge, scope: Scope, place: Place | None) -
         elif isinstance(found, Operation):
             operations.append(found)
         else:
-            raise elab.wrong(f"`{node.kind}` joins values or operations", argument.span, f"this is {found.kind}")
+            raise elab.wrong(
+                f"`{node.kind}` joins values or operations", argument.span, f"this is {found.kind}"
+            )
         if parts and operations:
             raise elab.wrong(
-                f"`{node.kind}` joins either values or operations, not both", argument.span, f"this is {found.kind}"
+                f"`{node.kind}` joins either values or operations, not both",
+                argument.span,
+                f"this is {found.kind}",
             )
     if operations:
 
@@ -119,7 +123,9 @@ def gather(elab: Evaluator, node: ast.Gather, scope: Scope, place: Place | None)
         return place.builder.merge(node.kind, tuple(p for p, _ in parts), type_, place, node.span, names)
     low, high = _bounds(elab, node, node.how, scope, len(edges))
     path = f"{place.path}.inputs" if place.path else "inputs"
-    decision = Decision(path, "inputs", tuple(e.name for e in edges), low, high, _when(place), span=node.how.span)
+    decision = Decision(
+        path, "inputs", tuple(e.name for e in edges), low, high, _when(place), span=node.how.span
+    )
     place.builder.decide(decision, node.span)
     parts = [_edge(elab, e, place, Event(path, e.name)) for e in edges]
     type_ = merged_type(elab, node.kind, parts, place)
@@ -143,16 +149,22 @@ def _edges(elab: Evaluator, node: ast.Gather, scope: Scope, place: Place) -> lis
             inner = inner.inner({name.text: elab.evaluate(value, scope, None)})
         via = source.via or node.via
         if isinstance(source.place, ast.Earlier):
-            found = scope.find("earlier")
-            if not isinstance(found, FamilyValue):
-                raise elab.wrong("`earlier` stands for the members of a family before this one", source.span, "not in a family")
-            members = found.members
+            family = scope.find("earlier")
+            if not isinstance(family, FamilyValue):
+                raise elab.wrong(
+                    "`earlier` stands for the members of a family before this one",
+                    source.span,
+                    "not in a family",
+                )
+            members = family.members
         else:
-            value = elab.evaluate(source.place, scope, place)
-            if not isinstance(value, (Tensor, FamilyValue)):
-                raise elab.wrong("a source is a value", source.span, f"this is {value.kind}")
-            named = attrs.evolve(value, name=to_text(source.place)) if isinstance(value, Tensor) else value
-            members = (named,) if isinstance(named, Tensor) else named.members
+            found = elab.evaluate(source.place, scope, place)
+            if isinstance(found, Tensor):
+                members = (attrs.evolve(found, name=to_text(source.place)),)
+            elif isinstance(found, FamilyValue):
+                members = found.members
+            else:
+                raise elab.wrong("a source is a value", source.span, f"this is {found.kind}")
         edges.extend(_Edge(m.name, m, via, inner, source.span) for m in members)
     seen: dict[str, Span] = {}
     for edge in edges:
@@ -193,7 +205,10 @@ def _bounds(elab: Evaluator, node: ast.Gather, how: ast.Pick, scope: Scope, coun
         high = elab.integer(how.high, scope, "the number of inputs", 0)
         if high < low:
             raise elab.wrong(
-                f"`choose {low}..{high}` chooses nothing", how.span, "the upper end is below the lower", code="NAS301"
+                f"`choose {low}..{high}` chooses nothing",
+                how.span,
+                "the upper end is below the lower",
+                code="NAS301",
             )
         high = min(high, count)
     if low > count:
@@ -267,9 +282,7 @@ def choose(elab: Evaluator, node: ast.Choose, scope: Scope, place: Place | None)
     return Operation(run, 1, node.span)
 
 
-def _options(
-    elab: Evaluator, node: ast.Choose, scope: Scope
-) -> tuple[tuple[ast.Option, ...], Scope]:
+def _options(elab: Evaluator, node: ast.Choose, scope: Scope) -> tuple[tuple[ast.Option, ...], Scope]:
     """The options and the scope that they are evaluated in."""
     if not isinstance(node.options, ast.Ident):
         return node.options, scope
@@ -277,7 +290,9 @@ def _options(
     if item is None:
         raise Abort  # reported as NAS101
     if not isinstance(item, ast.SetDef):
-        raise elab.wrong("`choose` takes a set", node.options.span, "this is not a set", help="write `choose { ... }`")
+        raise elab.wrong(
+            "`choose` takes a set", node.options.span, "this is not a set", help="write `choose { ... }`"
+        )
     bound = elab.bind_formals(item.formals, (), scope, f"set `{item.name}`", node.options.span)
     return item.options, Scope(bound, elab.space_scope)
 

@@ -12,14 +12,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import ClassVar
 
 import attrs
 
 from nasdsl.diagnostics import Diagnostics, Label, Note, Span, did_you_mean
 from nasdsl.ir.graph import Graph, Module, Stage
-from nasdsl.space import numbers
-from nasdsl.space.builder import MAX_NODES, Builder, Owner, Place
-from nasdsl.space import choices
+from nasdsl.ops import PLANNED, PRIMITIVES
+from nasdsl.space import choices, numbers
+from nasdsl.space.builder import MAX_STEPS, Builder, Owner, Place
 from nasdsl.space.cells import CellCache, Poison, use_cell
 from nasdsl.space.names import CONSTANTS, FUNCTIONS, Names
 from nasdsl.space.primitives import use_primitive
@@ -37,7 +38,6 @@ from nasdsl.space.values import (
     Tuple,
     Value,
 )
-from nasdsl.ops import PLANNED, PRIMITIVES
 from nasdsl.syntax import ast
 from nasdsl.types import Dim, TensorType
 
@@ -69,7 +69,7 @@ class Elaborator:
         self._cells = CellCache()
         self._pending: list[str] = []
         self._depth = 0
-        self._fuel = MAX_NODES
+        self._fuel = MAX_STEPS
 
     # --- the whole space -----------------------------------------------------
 
@@ -159,7 +159,11 @@ class Elaborator:
         ]
         if declared.layout.text == "image" and len(sizes) == 2:
             sizes.append(sizes[1])
-        if len(sizes) != len(axes) or len(declared.arguments) > len(axes) or any(a.name for a in declared.arguments):
+        if (
+            len(sizes) != len(axes)
+            or len(declared.arguments) > len(axes)
+            or any(a.name for a in declared.arguments)
+        ):
             self.diagnostics.error(
                 "NAS102", f"`{declared.layout}` takes {', '.join(axes)}", declared.span, "does not fit"
             )
@@ -184,7 +188,10 @@ class Elaborator:
         value = self.evaluate(expression, self.space_scope, None)
         if not isinstance(value, (Num, ListValue)):
             self.diagnostics.error(
-                "NAS201", "a parameter is a number or a list of numbers", expression.span, f"this is {value.kind}"
+                "NAS201",
+                "a parameter is a number or a list of numbers",
+                expression.span,
+                f"this is {value.kind}",
             )
             raise Abort
         return value
@@ -217,14 +224,18 @@ class Elaborator:
         self._depth += 1
         self._fuel -= 1
         if self._depth > MAX_DEPTH or self._fuel < 0:
-            what = f"definitions nest more than {MAX_DEPTH} deep" if self._fuel >= 0 else "the space is too large"
+            what = (
+                f"definitions nest more than {MAX_DEPTH} deep"
+                if self._fuel >= 0
+                else "the space is too large"
+            )
             self._depth -= 1
             raise self.wrong(
                 what,
                 span,
                 "reached here",
                 code="NAS307",
-                help=f"at most {MAX_NODES} nodes are built; use cells, or fewer repetitions",
+                help=f"at most {MAX_STEPS:,} steps are taken; use cells, or fewer repetitions",
             )
 
     def leave(self) -> None:
@@ -241,7 +252,9 @@ class Elaborator:
         self.diagnostics.error("NAS901", f"{what} are not yet available", span, "written here")
         raise Abort
 
-    def wrong(self, message: str, span: Span, label: str, code: str = "NAS201", help: str | None = None) -> Abort:
+    def wrong(
+        self, message: str, span: Span, label: str, code: str = "NAS201", help: str | None = None
+    ) -> Abort:
         """Reports a diagnostic and returns the exception to raise."""
         self.diagnostics.error(code, message, span, label, help=help)
         return Abort()
@@ -288,7 +301,8 @@ class Elaborator:
             raise self.wrong(f"this is not allowed here: {type(node).__name__.lower()}", node.span, "here")
         self.enter(node.span)
         try:
-            return handler(self, node, scope, place)
+            value: Value = handler(self, node, scope, place)
+            return value
         finally:
             self.leave()
 
@@ -325,7 +339,9 @@ class Elaborator:
         if isinstance(item, (ast.CellDef, ast.CellAlias)):
             return use_cell(self, self._cells, name, span, arguments, scope, independent=False)
         if isinstance(item, ast.SetDef):
-            raise self.wrong("a set is not an operation", span, "this is a set", help=f"write `choose {name}`")
+            raise self.wrong(
+                "a set is not an operation", span, "this is a set", help=f"write `choose {name}`"
+            )
         if isinstance(item, ast.Bind):
             self.not_yet("decisions with a name at the level of the space", item.span)
         if name in CONSTANTS:
@@ -413,7 +429,9 @@ class Elaborator:
                 raise self.wrong(f"`{target.text}` takes numbers", node.span, "not a number")
             return numbers.call(target.text, wanted, node.span, self.diagnostics)
         if scope.find(target.text) is not None:
-            raise self.wrong(f"`{target.text}` takes no arguments here", node.span, "a value, not a definition")
+            raise self.wrong(
+                f"`{target.text}` takes no arguments here", node.span, "a value, not a definition"
+            )
         return self.defined(target.text, node.span, node.arguments, scope, place)
 
     def _independent(self, node: ast.Independent, scope: Scope, place: Place | None) -> Value:
@@ -450,7 +468,9 @@ class Elaborator:
     def truth(self, value: Value, span: Span) -> bool:
         if isinstance(value, Num) and isinstance(value.value, bool):
             return value.value
-        raise self.wrong("a condition is needed here", span, f"this is {value.kind}", help="compare it with something")
+        raise self.wrong(
+            "a condition is needed here", span, f"this is {value.kind}", help="compare it with something"
+        )
 
     def _if(self, node: ast.If, scope: Scope, place: Place | None) -> Value:
         condition = self.truth(self.evaluate(node.condition, scope, place), node.condition.span)
@@ -465,7 +485,11 @@ class Elaborator:
             inputs = first.items if isinstance(first, Tuple) else (first,)
             return self._chain(inputs, rest, scope, place)
         if not isinstance(first, Operation):
-            raise self.wrong("`>>` joins a value or an operation with operations", node.stages[0].span, f"this is {first.kind}")
+            raise self.wrong(
+                "`>>` joins a value or an operation with operations",
+                node.stages[0].span,
+                f"this is {first.kind}",
+            )
         head = first
 
         def run(inputs: tuple[Tensor, ...], where: Place) -> Tensor:
@@ -491,11 +515,17 @@ class Elaborator:
             at = self.integer(node.index, scope, "an index", 1, len(target.items))
             return target.items[at - 1]
         if isinstance(target, FamilyValue):
-            at = self.integer(node.index, scope, f"an index of `{target.name}`", 1, max(1, len(target.members)))
+            at = self.integer(
+                node.index, scope, f"an index of `{target.name}`", 1, max(1, len(target.members))
+            )
             if not target.members:
-                raise self.wrong(f"`{target.name}` has no members yet", node.span, "used before the first is made")
+                raise self.wrong(
+                    f"`{target.name}` has no members yet", node.span, "used before the first is made"
+                )
             return target.members[at - 1]
-        raise self.wrong("only a list or a family of values has an index", node.target.span, f"this is {target.kind}")
+        raise self.wrong(
+            "only a list or a family of values has an index", node.target.span, f"this is {target.kind}"
+        )
 
     def _attribute(self, node: ast.Attribute, scope: Scope, place: Place | None) -> Value:
         target = self.value(node.target, scope, place)
@@ -514,7 +544,7 @@ class Elaborator:
         """Notes that say by which uses a definition was reached."""
         return tuple(Note(f"in the use of `{name}` here", span) for name, span in reversed(place.uses[-2:]))
 
-    _HANDLERS = {
+    _HANDLERS: ClassVar[Mapping[type, Callable[..., Value]]] = {
         ast.Number: _number,
         ast.String: _string,
         ast.Name: _name,

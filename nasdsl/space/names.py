@@ -7,6 +7,7 @@ declaration once, in definitions that are never used as well.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Union
 
@@ -110,7 +111,9 @@ def check_arguments(
             name = argument.name.text
             if name not in known.keywords:
                 suggestion = did_you_mean(name, known.keywords)
-                report(f"{known.what} has no argument `{name}`{suggestion}", argument.name.span, "not known here")
+                report(
+                    f"{known.what} has no argument `{name}`{suggestion}", argument.name.span, "not known here"
+                )
                 continue
         if name in given:
             report(
@@ -359,8 +362,8 @@ class _Resolver:
         elif isinstance(node, ast.Choose) and isinstance(node.options, ast.Ident):
             self._reference(node.options.text, node.options.span, local)
             self._bare(ast.Name(node.options.text, span=node.options.span), local)
-        elif isinstance(node, ast.Choose):
-            self._options(tuple(o for o in node.options if isinstance(o, ast.Option)), local)
+        elif isinstance(node, ast.Choose) and not isinstance(node.options, ast.Ident):
+            self._options(node.options, local)
         elif isinstance(node, ast.Repeat):
             self._walk(node.count, local)
             inside = dict(local)
@@ -426,7 +429,9 @@ class _Resolver:
             return
         for name, entry in local.items():
             if not entry.used and entry.what:
-                self.diagnostics.warning("NAS106", f"`{name}` of {entry.what} is never used", entry.span, "not read")
+                self.diagnostics.warning(
+                    "NAS106", f"`{name}` of {entry.what} is never used", entry.span, "not read"
+                )
 
     def _unused(self) -> None:
         for name, item in self.names.definitions.items():
@@ -438,7 +443,11 @@ class _Resolver:
                     ast.Bind: "decision",
                 }.get(type(item), "cell")
                 self.diagnostics.warning(
-                    "NAS106", f"{kind} `{name}` is never used", item.name.span, "declared here", help="remove it, or use it"
+                    "NAS106",
+                    f"{kind} `{name}` is never used",
+                    item.name.span,
+                    "declared here",
+                    help="remove it, or use it",
                 )
 
     def _recursion(self) -> None:
@@ -466,9 +475,7 @@ class _Resolver:
     def _report_cycle(self, trail: list[str]) -> None:
         closed = [*trail, trail[0]]
         text = " -> ".join(f"`{n}`" for n in closed)
-        labels = tuple(
-            Label(self.edges[a][b], f"`{a}` uses `{b}`") for a, b in zip(closed[:-1], closed[1:], strict=True)
-        )
+        labels = tuple(Label(self.edges[a][b], f"`{a}` uses `{b}`") for a, b in itertools.pairwise(closed))
         self.diagnostics.error(
             "NAS104",
             f"a definition may not use itself: {text}",

@@ -60,7 +60,9 @@ def _read_nasbench201(table: DecisionTable, text: str) -> Choices:
             raise _bad(f"`{part}` does not describe a node with {len(edges)} edges; it is `|op~0|op~1|...|`")
         for index, ((op, _, source), decision) in enumerate(zip(pairs, edges, strict=True)):
             if int(source) != index:
-                raise _bad(f"`{part}` lists the inputs out of order: `{op}~{source}` stands where `~{index}` belongs")
+                raise _bad(
+                    f"`{part}` lists the inputs out of order: `{op}~{source}` stands where `~{index}` belongs"
+                )
             choices[decision.path] = op
     return choices
 
@@ -112,7 +114,9 @@ def _genotype_fields(text: str) -> dict[str, ast.expr]:
     try:
         call = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise _bad("this is not a genotype: it is written `Genotype(normal=[('op', input), ...], ...)`") from None
+        raise _bad(
+            "this is not a genotype: it is written `Genotype(normal=[('op', input), ...], ...)`"
+        ) from None
     if not isinstance(call, ast.Call) or call.args:
         raise _bad("this is not a genotype: it is written `Genotype(normal=[('op', input), ...], ...)`")
     return {k.arg: k.value for k in call.keywords if k.arg is not None}
@@ -129,11 +133,13 @@ def _pairs(node: ast.expr, cell: str) -> list[tuple[str, int]]:
 def _write_genotype(table: DecisionTable, choices: Mapping[str, Choice]) -> str:
     parts = []
     for cell, nodes in _cells(table).items():
-        pairs = []
+        pairs: list[tuple[str, int]] = []
         for node in nodes:
             base = node.path.removesuffix(".inputs")
-            for source in choices[node.path]:
-                pairs.append((str(choices[f"{base}.op[{source}]"]), node.options.index(source)))
+            pairs.extend(
+                (str(choices[f"{base}.op[{source}]"]), node.options.index(source))
+                for source in choices[node.path]
+            )
         first = len(nodes[0].options)
         parts.append(f"{cell}={pairs}, {cell}_concat=range({first}, {first + len(nodes)})")
     return f"Genotype({', '.join(parts)})"

@@ -30,7 +30,11 @@ def literal(value: int | float, span: Span, diagnostics: Diagnostics) -> Num:
     """A number as written. Raises Abort (NAS207) when it is beyond any use."""
     if abs(value) > LARGEST:
         diagnostics.error(
-            "NAS207", "this number is too large", span, f"more than {LARGEST:.0e}", help="use a smaller number"
+            "NAS207",
+            "this number is too large",
+            span,
+            f"more than {LARGEST:.0e}",
+            help="use a smaller number",
         )
         raise Abort
     return Num.of(value)
@@ -55,7 +59,11 @@ def compare(symbol: str, left: Any, right: Any, span: Span, diagnostics: Diagnos
 
 def arithmetic(symbol: str, left: Any, right: Any, span: Span, diagnostics: Diagnostics) -> Num:
     """`+ - * / // %` on numbers. Raises Abort after NAS201 (not numbers) or NAS207 (zero, too large)."""
-    if not (isinstance(left, Num) and isinstance(right, Num)) or isinstance(left.value, bool) or isinstance(right.value, bool):
+    if (
+        not (isinstance(left, Num) and isinstance(right, Num))
+        or isinstance(left.value, bool)
+        or isinstance(right.value, bool)
+    ):
         diagnostics.error("NAS201", f"`{symbol}` needs two numbers", span, f"{left.kind} and {right.kind}")
         raise Abort
     if symbol in ("/", "//", "%") and right.value == 0:
@@ -114,7 +122,11 @@ def integer(value: Any, what: str, span: Span, diagnostics: Diagnostics, low: in
     number = value.value
     if isinstance(number, float):
         diagnostics.error(
-            "NAS206", f"{what} must be an integer", span, f"this is {number:g}", help="use `//` for integer division"
+            "NAS206",
+            f"{what} must be an integer",
+            span,
+            f"this is {number:g}",
+            help="use `//` for integer division",
         )
         raise Abort
     if not low <= number <= high:

@@ -63,7 +63,9 @@ def use_primitive(
     return Operation(run, 1, span)
 
 
-def _settle(elab: Evaluator, primitive: Primitive, parameter: Parameter, node: ast.Expr, scope: Scope) -> OpValue:
+def _settle(
+    elab: Evaluator, primitive: Primitive, parameter: Parameter, node: ast.Expr, scope: Scope
+) -> OpValue:
     value = elab.evaluate(node, scope, None)
     what = f"`{parameter.name}` of `{primitive.name}`"
     if parameter.kind == "flag":

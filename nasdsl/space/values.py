@@ -33,8 +33,9 @@ class Num:
 
     @staticmethod
     def of(value: int | float | bool) -> Num:
-        plain = isinstance(value, int) and not isinstance(value, bool)
-        return Num(value, Dim.of(value) if plain else None)
+        if isinstance(value, bool) or not isinstance(value, int):
+            return Num(value)
+        return Num(value, Dim.of(value))
 
     @property
     def kind(self) -> str:

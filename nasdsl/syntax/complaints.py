@@ -90,7 +90,7 @@ class Complaint:
         self,
         message: str,
         label: str = "",
-        help: str | None = None,  # noqa: A002 - the field's name
+        help: str | None = None,
         at: Span | None = None,
     ) -> Diagnostic:
         return Diagnostic("NAS001", message, Label(at or self._place(), label), help=help)

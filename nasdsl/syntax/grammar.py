@@ -18,7 +18,7 @@ from nasdsl.syntax.tables import END, Rule, tables
 from nasdsl.syntax.tokens import Token, Words
 
 
-class Unexpected(Exception):  # noqa: N818 - a signal between two modules, never seen outside
+class Unexpected(Exception):
     """The token at `position` does not fit; behind the last one: the end does not."""
 
     def __init__(self, position: int) -> None:

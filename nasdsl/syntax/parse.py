@@ -87,7 +87,7 @@ def parse(source: Source, diagnostics: Diagnostics) -> ast.File | None:
     return file if isinstance(file, ast.File) else None
 
 
-class _Enough(Exception):  # noqa: N818 - a signal inside this module
+class _Enough(Exception):
     """MAX_ERRORS are reported."""
 
 

@@ -35,9 +35,6 @@ ELSEWHERE = {
 PENDING: frozenset[str] = frozenset()
 """Codes that still lack a case."""
 
-SLOW = {"NAS307"}
-"""Codes whose cases take their time: a million nodes are built before they are too many."""
-
 _CASE = re.compile(r"^## (?P<title>.+?)\n.*?^```nas(?P<settings>[^\n]*)\n(?P<source>.*?)^```\n"
                    r"(?:\n```text\n(?P<rendering>.*?)^```\n)?", re.MULTILINE | re.DOTALL)  # fmt: skip
 
@@ -89,10 +86,7 @@ ALL = [case for file in FILES for case in cases(file)]
 
 @pytest.mark.parametrize(
     "case",
-    [
-        pytest.param(c, id=f"{c.path.stem}: {c.title}", marks=[pytest.mark.slow] * (c.path.stem in SLOW))
-        for c in ALL
-    ],
+    [pytest.param(c, id=f"{c.path.stem}: {c.title}") for c in ALL],
 )
 def test_the_rendering_is_as_written(case: Case) -> None:
     assert case.actual() == case.rendering

@@ -27,7 +27,7 @@ def test_every_code_has_a_page_with_meaning_example_and_cure(code: str) -> None:
     assert max(map(len, page.splitlines())) <= 130
 
 
-@pytest.mark.parametrize("code", [pytest.param(c, marks=[pytest.mark.slow] * (c in SLOW)) for c in CODES])
+@pytest.mark.parametrize("code", CODES)
 def test_the_example_has_the_mistake_and_the_cure_has_none(code: str) -> None:
     ((kind, example),) = blocks(code, "Example")
     if kind == "nas":

@@ -24,6 +24,10 @@ def test_a_space_runs_and_its_found_network_is_the_supernets_path(block: Block, 
         with pytest.raises(nasdsl.UserError, match="NAS504"):
             space.compile(method="toponas")
         return
+    if space.checked.limits:
+        with pytest.raises(nasdsl.UserError, match="NAS901"):
+            space.compile(method="toponas")
+        return
     program = space.compile(method="toponas")
     net = program.supernet(seed=0).double()
     shape = [dim.evaluate({}) for dim in space.checked.input.dims]

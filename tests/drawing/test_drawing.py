@@ -36,7 +36,7 @@ def test_same_bytes_and_nothing_from_outside(name: str) -> None:
 
 
 def test_text_of_a_file_cannot_leave_its_element() -> None:
-    text = """space s { doc "</text><script>alert(1)</script> & \\u0000"
+    text = """space s { doc "</text><script>alert(1)</script> & \\""
       input image(3, 8, 8)
       cell c(x) { n[1..2] = sum of all from (x, earlier) via choose { id, conv(3) }  return n[2] }
       network { stem: conv(3, 4)  body: c  head: global_pool >> linear(10) } }"""

@@ -33,7 +33,9 @@ def float64() -> Iterator[None]:
 
 def batch(space: Space, size: int = 4, seed: int = 0) -> torch.Tensor:
     shape = space.checked.input.evaluate({})
-    return torch.randn(size, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.get_default_dtype())
+    return torch.randn(
+        size, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.get_default_dtype()
+    )
 
 
 def expressible(program: Program, arch: Architecture) -> bool:

@@ -59,13 +59,20 @@ def test_the_benchmark_s_own_figures() -> None:
         pytest.skip(f"{path.name} is not here: published costs cannot be compared")
     entries = [e for e in json.loads(path.read_text()).values() if isinstance(e, dict) and "arch" in e]
     assert len(entries) >= 5
-    for data, classes, resolution in (("cifar10", 10, 32), ("cifar100", 100, 32), ("imagenet16_120", 120, 16)):
+    for data, classes, resolution in (
+        ("cifar10", 10, 32),
+        ("cifar100", 100, 32),
+        ("imagenet16_120", 120, 16),
+    ):
         space = nasdsl.load("nasbench201", classes=classes, resolution=resolution)
         for entry in entries:
             stats = space.stats(space.parse(entry["arch"]))
             assert stats.params == entry[data]["params"]
             assert stats.macs == entry[data]["macs_without_bias"]
-            assert stats.conventions["nasbench201"] == {"params": entry[data]["params"], "flops": entry[data]["flops"]}
+            assert stats.conventions["nasbench201"] == {
+                "params": entry[data]["params"],
+                "flops": entry[data]["flops"],
+            }
 
 
 def test_the_closed_form_of_nasbench201() -> None:
@@ -76,7 +83,10 @@ def test_the_closed_form_of_nasbench201() -> None:
         k1, k3 = len(re.findall("conv_1x1", text)), len(re.findall("conv_3x3", text))
         stats = space.stats(arch)
         assert stats.params == 72_656 + 65 * 10 + 28_000 * k1 + 243_040 * k3
-        assert stats.conventions["nasbench201"]["flops"] == 7_782_400 + 3_932_160 * k1 + 35_389_440 * k3 + 65 * 10
+        assert (
+            stats.conventions["nasbench201"]["flops"]
+            == 7_782_400 + 3_932_160 * k1 + 35_389_440 * k3 + 65 * 10
+        )
 
 
 def test_zero_outputs_are_said() -> None:

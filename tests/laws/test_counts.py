@@ -9,10 +9,10 @@ from itertools import product
 import pytest
 
 import nasdsl
+from nasdsl.diagnostics import Source
 from nasdsl.identity.encodings import Encodings, values
 from nasdsl.space.checked import check_source
 from nasdsl.space.decisions import DecisionTable
-from nasdsl.diagnostics import Source
 
 NESTED = """
 space nested {
@@ -59,8 +59,10 @@ def test_count_does_not_depend_on_depth() -> None:
 
 
 def test_count_equals_brute_force_with_nested_and_shared_decisions() -> None:
-    small = NESTED.replace("own: repeat 2 { independent inner }", "own: inner").replace("n[1..2]", "n[1..1]").replace(
-        "n[2]", "n[1]"
+    small = (
+        NESTED.replace("own: repeat 2 { independent inner }", "own: inner")
+        .replace("n[1..2]", "n[1..1]")
+        .replace("n[2]", "n[1]")
     )
     table = nested(small)
     assert Encodings(table).count() == len(brute_force(table))
@@ -78,7 +80,11 @@ def test_an_option_that_is_not_taken_has_no_decisions() -> None:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_sampling_is_uniform(seed: int) -> None:
     """Chi-square against full enumeration; the bound is the 99.99 % quantile, normal approximation."""
-    small = NESTED.replace("own: repeat 2 { independent inner }", "").replace("n[1..2]", "n[1..1]").replace("n[2]", "n[1]")
+    small = (
+        NESTED.replace("own: repeat 2 { independent inner }", "")
+        .replace("n[1..2]", "n[1..1]")
+        .replace("n[2]", "n[1]")
+    )
     table = nested(small)
     every = brute_force(table)
     encodings, rng = Encodings(table), random.Random(seed)

@@ -315,7 +315,7 @@ def test_a_run_that_is_terminated_and_run_again_ends_in_the_same_checkpoint(tmp_
 
 
 def test_a_run_that_was_killed_between_checkpoints_repeats_the_lost_steps(tmp_path: Path) -> None:
-    class Kill(Exception):  # noqa: N818
+    class Kill(Exception):
         pass
 
     def kill(step: int) -> bool:

@@ -178,7 +178,7 @@ def test_a_setting_reaches_the_loop(
         seen[found] = name
 
 
-class _Stop(Exception):  # noqa: N818
+class _Stop(Exception):
     pass
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Mistake(Exception):  # noqa: N818 - it is the user's mistake, not an error of the program
+class Mistake(Exception):
     """Something the user can put right; the script prints it in one line and stops."""
 
     exit_code = 1
