@@ -73,7 +73,7 @@ class Compilation:
     @cached_property
     def supernet(self) -> PythonCode:
         """The text of `supernet.py`."""
-        made = variables(self.relaxed)
+        made = variables(self.relaxed, tuple(item.name for item in self.lowered))
         lifted = tuple({"decision": i.decision, "edges": i.edges} for i in self.lifted)
         title = f"Supernet of space {self.space.name} for method {self.method.name}."
         data = decision_data(self.table, self.searched, made)

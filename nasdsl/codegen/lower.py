@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from nasdsl.codegen.source import Namespace, class_name, literal
+from nasdsl.codegen.source import ATTRIBUTES, CLASSES, Namespace, class_name, literal
 from nasdsl.ir.graph import Graph, Module
 from nasdsl.ir.nodes import AnyNode, Call, Input, Loc, Merge, Mix, Op, State, Weight
 from nasdsl.ops import PRIMITIVES
@@ -32,64 +32,6 @@ _RESERVED = (
     "forward",
     "training",
     "owner",
-)
-_MODULE_NAMES = (
-    "add_module",
-    "apply",
-    "bfloat16",
-    "buffers",
-    "call_super_init",
-    "children",
-    "compile",
-    "cpu",
-    "cuda",
-    "double",
-    "dump_patches",
-    "eval",
-    "extra_repr",
-    "float",
-    "forward",
-    "get_buffer",
-    "get_extra_state",
-    "get_parameter",
-    "get_submodule",
-    "half",
-    "ipu",
-    "load_state_dict",
-    "modules",
-    "mtia",
-    "named_buffers",
-    "named_children",
-    "named_modules",
-    "named_parameters",
-    "parameters",
-    "register_buffer",
-    "register_module",
-    "register_parameter",
-    "requires_grad_",
-    "set_extra_state",
-    "set_submodule",
-    "share_memory",
-    "state_dict",
-    "to",
-    "to_empty",
-    "train",
-    "training",
-    "type",
-    "xpu",
-    "zero_grad",
-    "variables",
-    "temperature",
-    "derive",
-    "topology",
-    "weight_parameters",
-    "architecture_parameters",
-    "set_architecture",
-    "drop_path_prob",
-    "auxiliary",
-    "auxiliary_head",
-    "owner",
-    "T_destination",
 )
 
 
@@ -119,7 +61,7 @@ class Lowered:
 
 def lower_module(module: Module, root_name: str) -> tuple[Lowered, ...]:
     """Every graph as a class, callees before callers; the root under `root_name`."""
-    names = Namespace((root_name,))
+    names = Namespace((*CLASSES, root_name))
     made: dict[str, Lowered] = {}
 
     def visit(graph: Graph) -> None:
@@ -143,7 +85,7 @@ class _Lowering:
         self.made = made
         self.root = root
         self.locals = Namespace(_RESERVED)
-        self.attributes = Namespace(_MODULE_NAMES)
+        self.attributes = Namespace(ATTRIBUTES)
         self.text: dict[str, str] = {}
         self.init: list[Line] = []
         self.forward: list[Line] = []

@@ -15,6 +15,22 @@ import attrs
 
 from nasdsl.ir.nodes import Loc
 
+_TAKEN = """
+DECISIONS LIFTED OWNERS T_destination add_module apply architecture_parameters auxiliary
+auxiliary_head bfloat16 buffers call_super_init children clear compile cpu cuda derive double
+drop_path_prob dump_patches eval extra_repr float forward get_buffer get_extra_state get_parameter
+get_submodule half ipu items keys load_state_dict logits mixing modules mtia named_buffers
+named_children named_modules named_parameters owner parameters pop register_buffer register_module
+register_parameter requires_grad_ set_architecture set_extra_state set_submodule share_memory
+state_dict temperature to to_empty topology train training type update values variables
+weight_parameters xpu zero_grad
+"""
+ATTRIBUTES = tuple(_TAKEN.split())
+"""Attributes that `nn.Module`, `nn.ModuleDict` and the generated classes have already."""
+
+CLASSES = ("Supernet", "SupernetBase", "Network", "F")
+"""Names that a generated file has at its top already."""
+
 
 @attrs.frozen
 class PythonCode:

@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from nasdsl.codegen.source import Namespace, class_name, identifier, literal
+from nasdsl.codegen.source import ATTRIBUTES, CLASSES, Namespace, class_name, identifier, literal
 from nasdsl.ir.graph import Graph, Module
 from nasdsl.ir.nodes import AnyNode, ArchType, Arith, Dist, Gather, Marginal, Mix, Select, Var
 from nasdsl.space.decisions import DecisionTable
@@ -46,15 +46,15 @@ class Variables:
     """Owner path to its key in the module dict and its class."""
 
 
-def variables(module: Module) -> Variables:
-    """The variable classes of a module, and which owner uses which."""
+def variables(module: Module, taken: tuple[str, ...] = ()) -> Variables:
+    """The variable classes of a module, and which owner uses which; `taken` are the cells' class names."""
     by_form: dict[str, dict[str, AnyNode]] = {}
     for graph in module.graphs:
         nodes = {n.id: n for n in graph.nodes if isinstance(n.type, ArchType)}
         if nodes:
             by_form.setdefault(_form(graph), {}).update(nodes)
     used = {form: _vectors(module, form) for form in by_form}
-    names = Namespace(tuple(class_name(g.name) for g in module.graphs))
+    names = Namespace((*CLASSES, *taken))
     classes = {
         form: _variable_class(
             names.fresh(f"{class_name(form)}Variables"), form, tuple(nodes.values()), used[form]
@@ -62,7 +62,7 @@ def variables(module: Module) -> Variables:
         for form, nodes in by_form.items()
     }
     owners: dict[str, tuple[str, VariableClass]] = {}
-    keys = Namespace(("keys", "values", "items", "pop", "clear", "update", "training"))
+    keys = Namespace(ATTRIBUTES)
     for use in module.uses():
         form = _form(use.graph)
         if form in classes and use.owner not in owners:
@@ -92,9 +92,7 @@ def _variable_class(name: str, title: str, nodes: tuple[AnyNode, ...], used: lis
         if isinstance(node, Var):
             key = (node.role, node.entries, node.init) if node.role == "op" else (node.decision,)
             groups.setdefault(key, []).append(node)
-    attributes = Namespace(
-        ("forward", "training", "T_destination", "type", "double", "half", "to", "train", "eval")
-    )
+    attributes = Namespace(ATTRIBUTES)
     init: list[str] = []
     slots: dict[str, tuple[str, int | None, tuple[str, ...], str | None]] = {}
     where: dict[str, str] = {}

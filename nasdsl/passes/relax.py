@@ -77,7 +77,7 @@ class Relax:
     def _select(self, graph: Graph, node: Select) -> list[AnyNode]:
         zero = [_is_zero(graph, o) for o in node.operands]
         extra: tuple[str, ...] = ()
-        if self.none and not any(zero) and _optional(graph, node):
+        if self.none and _optional(graph, node):
             extra = (none_entry(node.options),)
         entries = (*extra, *node.options)
         kind = ArchType(len(entries))
