@@ -10,6 +10,7 @@ same reason.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from hashlib import sha256
@@ -125,9 +126,14 @@ def read_ir(text: str) -> str:
     from nasdsl.ir.text import parse_module, print_module
     from nasdsl.ir.verify import verify
 
-    module = parse_module(text)
-    verify(module, "reading")
-    return print_module(module)
+    printed = []
+    # `--after-all` prints one module after another, each under a line `# after PASS`.
+    for head, body in re.findall(r"(# after \w+\n)?((?:(?!# after ).*\n?)*)", text):
+        if body.strip():
+            module = parse_module(body)
+            verify(module, "reading")
+            printed.append(head + print_module(module))
+    return "\n".join(printed)
 
 
 class Space:
@@ -359,9 +365,11 @@ class Program:
             seed: of the initial weights and variables.
         """
         from nasdsl.codegen.load import load_class, seeded
+        from nasdsl.runtime.standalone.basics import channels_last
 
         with seeded(seed):
             net: SupernetBase = load_class(self.compilation.supernet, f"{self._name}_supernet", "Supernet")()
+        channels_last(net)
         return net
 
     def network(

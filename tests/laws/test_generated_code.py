@@ -57,3 +57,13 @@ def test_no_zero_is_computed() -> None:
     source = small("nasbench201").compile("darts").files()["supernet.py"]
     assert "zeros_like" not in source
     assert "* 0" not in source
+
+
+def test_ir_text_after_every_pass_reads_back() -> None:
+    from nasdsl import api
+
+    text = api.ir_text("nasbench201", {"N": 1}, method="toponas", after_all=True)
+    assert text.count("# after ") == 5
+    assert api.read_ir(text) == text
+    alone = api.ir_text("darts", {"layers": 3})
+    assert api.read_ir(alone) == alone
