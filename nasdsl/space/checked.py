@@ -21,8 +21,9 @@ from nasdsl.space.bounds import cost_bounds
 from nasdsl.space.builder import Owner
 from nasdsl.space.decisions import Decision, DecisionTable, Event
 from nasdsl.space.elaborate import Elaborated, Elaborator
-from nasdsl.space.names import Names, resolve
+from nasdsl.space.names import Names
 from nasdsl.space.notation import NOTATIONS
+from nasdsl.space.resolve import resolve
 from nasdsl.space.values import Abort
 from nasdsl.syntax import ast
 from nasdsl.syntax.parse import parse
