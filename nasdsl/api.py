@@ -133,7 +133,7 @@ def read_ir(text: str) -> str:
             module = parse_module(body)
             verify(module, "reading")
             printed.append(head + print_module(module))
-    return "\n".join(printed)
+    return "\n".join(printed) if printed else print_module(parse_module(text))
 
 
 class Space:
