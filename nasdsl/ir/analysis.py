@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import networkx as nx
 
 from nasdsl.ir.graph import Graph
+from nasdsl.ir.nodes import Dist, Input, Marginal, Var
 
 
 def digraph(graph: Graph) -> nx.DiGraph[str]:
@@ -24,11 +25,14 @@ def digraph(graph: Graph) -> nx.DiGraph[str]:
 
 
 def live(graph: Graph, also: Iterable[str] = ()) -> frozenset[str]:
-    """Ids of the nodes that the result and `also` depend on, inputs included."""
+    """Ids of the nodes that the result and `also` depend on; inputs and variables always.
+
+    Variables belong to the method, not to the graph: a decision that nothing reads keeps its own.
+    """
     view = digraph(graph)
-    inputs = {n.id for n in graph.inputs}
+    kept = {n.id for n in graph.nodes if isinstance(n, (Input, Var, Dist, Marginal))}
     results = {graph.result, *filter(None, (graph.auxiliary,)), *also}
-    return frozenset(set().union(*(nx.ancestors(view, r) for r in results)) | results | inputs)
+    return frozenset(set().union(*(nx.ancestors(view, r) for r in results)) | results | kept)
 
 
 def prune(graph: Graph, also: Iterable[str] = ()) -> Graph:

@@ -6,12 +6,12 @@ what fails is a bug in a pass (or in hand-written IR text) and says which node.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import networkx as nx
 
-from nasdsl.errors import VerifyError
+from nasdsl.errors import InternalError, VerifyError
 from nasdsl.ir.analysis import digraph
 from nasdsl.ir.graph import Graph, Module, Stage
 from nasdsl.ir.nodes import (
@@ -33,7 +33,7 @@ from nasdsl.ir.nodes import (
     WeightType,
 )
 from nasdsl.ops import PRIMITIVES
-from nasdsl.types import TensorType
+from nasdsl.types import Dim, TensorType
 
 _COMMON = (Input, Op, Merge, Call, Weight, State)
 ALLOWED: dict[Stage, tuple[type, ...]] = {
@@ -52,8 +52,9 @@ def verify(module: Module, after: str = "") -> None:
     Raises:
         VerifyError: naming pass, graph, node and rule.
     """
+    sizes = _sizes(module)
     for graph in module.graphs:
-        _Verifier(module, graph, after).run()
+        _Verifier(module, graph, after, sizes.get(graph.name, [])).run()
     calls: nx.DiGraph[str] = nx.DiGraph()
     for graph in module.graphs:
         calls.add_node(graph.name)
@@ -62,9 +63,21 @@ def verify(module: Module, after: str = "") -> None:
         raise VerifyError(f"after {after or 'nothing'}: the graphs call each other in a circle")
 
 
+def _sizes(module: Module) -> dict[str, list[Mapping[str, int]]]:
+    """The different sizes that every graph is used with; nothing for a module whose calls do not fit."""
+    found: dict[str, dict[tuple[tuple[str, int], ...], Mapping[str, int]]] = {}
+    try:
+        for use in module.uses():
+            found.setdefault(use.graph.name, {})[tuple(sorted(use.sizes.items()))] = use.sizes
+    except (InternalError, KeyError, ZeroDivisionError, RecursionError):
+        return {}
+    return {name: list(sizes.values()) for name, sizes in found.items()}
+
+
 class _Verifier:
-    def __init__(self, module: Module, graph: Graph, after: str) -> None:
+    def __init__(self, module: Module, graph: Graph, after: str, sizes: list[Mapping[str, int]]) -> None:
         self.module = module
+        self.sizes = sizes
         self.graph = graph
         self.after = after
 
@@ -104,6 +117,19 @@ class _Verifier:
     def acts(self, node: AnyNode) -> list[TensorType]:
         return [t for t in self.types(node) if isinstance(t, TensorType)]
 
+    def same(self, a: tuple[Dim, ...], b: tuple[Dim, ...]) -> bool:
+        """Whether two shapes are equal: as written, or at every use of the graph.
+
+        The options of a choice agree at every use, not always as polynomials.
+        """
+        if a == b:
+            return True
+        try:
+            values = [tuple(tuple(d.evaluate(s) for d in dims) for dims in (a, b)) for s in self.sizes]
+        except KeyError:
+            return False
+        return bool(values) and all(x == y for x, y in values)
+
     def _op(self, node: Op) -> str:
         primitive = PRIMITIVES.get(node.op)
         if primitive is None:
@@ -114,7 +140,11 @@ class _Verifier:
         values = dict(node.values)
         specs = [WeightType(s.shape) for s in primitive.weights(types[0], values)]
         specs += [WeightType(s.shape, state=True) for s in primitive.state(types[0], values)]
-        if types[1:] != specs:
+        given = [t if isinstance(t, WeightType) else WeightType(()) for t in types[1:]]
+        fits = len(given) == len(specs) and all(
+            g.state == w.state and self.same(g.shape, w.shape) for g, w in zip(given, specs, strict=True)
+        )
+        if not fits:
             found, wanted = (", ".join(map(str, t)) or "none" for t in (types[1:], specs))
             return f"its weights are {found}, not {wanted}"
         return ""
@@ -139,7 +169,9 @@ class _Verifier:
             return f"{node.graph} has the sizes {target.sizes}"
         sizes = dict(node.sizes)
         for given, wanted in zip(self.acts(node), target.inputs, strict=True):
-            if isinstance(wanted.type, TensorType) and wanted.type.substitute(sizes) != given:
+            if isinstance(wanted.type, TensorType) and not self.same(
+                wanted.type.substitute(sizes).dims, given.dims
+            ):
                 missing = [d for d in wanted.type.dims if not d.names <= set(sizes)]
                 if not missing:
                     return (

@@ -113,4 +113,5 @@ def _lift(graph: Graph) -> Graph:
             )
         else:
             nodes.append(node)
-    return prune(graph.with_nodes(nodes))
+    decisions = [n.id for n in nodes if isinstance(n, (Select, Gather))]
+    return prune(graph.with_nodes(nodes), decisions)

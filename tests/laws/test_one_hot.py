@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nasdsl import UserError
+from nasdsl import Space, UserError
 from tests.laws.common import batch, expressible, float64, small
 
 BOUND = 1e-10
@@ -153,3 +153,49 @@ def test_a_node_without_inputs_is_outside_toponas() -> None:
     nothing = space.parse("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
     with pytest.raises(UserError, match="NAS504"):
         program.network(nothing, form="search")
+
+
+SPACES = {
+    "an option is a cell whose shape only its value shows": """
+      cell inner(x) { n[1..2] = sum of all from (x, earlier) via choose { none, id, conv(3, 4) }  return n[2] }
+      cell outer(x) { m[1..2] = sum of choose 1.. from (x, earlier) via choose { inner, c: conv(3, 4) }  return m[2] }
+      network { stem: conv(3, 4)  b: repeat 2 { outer }  head: global_pool >> linear(10) } }""",
+    "a decision that nothing reads": """
+      cell c(x) { n = x >> choose { id, conv(3) }  m = x >> choose { id, conv(3) }  return m }
+      network { stem: conv(3, 4)  b: c  head: global_pool >> linear(10) } }""",
+    "independent cells in a cell": """
+      cell inner(x) { n = x >> choose { id, conv(3, 4) }  return n }
+      cell outer(x) { a = x >> independent inner  b = a >> independent inner  return sum(a, b) }
+      network { stem: conv(3, 4)  b: repeat 2 { outer }  head: global_pool >> linear(10) } }""",
+    "sources that are a family, and a node without any input": """
+      cell c(x) { n[1..3] = sum of choose 0.. from (x, earlier) via choose { id, conv(3) }
+                  y = sum of choose 1..2 from (n) via choose { id, conv(1) }  return y }
+      network { stem: conv(3, 4)  b: c  head: global_pool >> linear(10) } }""",
+    "cells whose class names collide": """
+      cell my_cell(x) { n = x >> choose { id, conv(3) }  return n }
+      cell MyCell(x) { n = x >> choose { id, conv(5) }  return n }
+      network { stem: conv(3, 4)  a: my_cell  b: MyCell  head: global_pool >> linear(10) } }""",
+    "a number of features, not an image": """
+      network { a: linear(8)  b: repeat 2 { choose { p: linear(8), q: linear(8) >> relu, r: id } }  c: linear(10) } }""",
+}
+
+
+@pytest.mark.parametrize("title", SPACES)
+def test_one_hot_law_on_spaces_that_broke_it(title: str) -> None:
+    from nasdsl.diagnostics import Source, render
+    from nasdsl.space.checked import check_source
+
+    declared = "vector(5)" if "features" in title else "image(3, 8, 8)"
+    checked, found = check_source(Source("odd.nas", f"space odd {{ input {declared} {SPACES[title]}"))
+    assert checked is not None, render(found.items)
+    space = Space(checked)
+    with float64():
+        program = space.compile("toponas")
+        net, x = program.supernet(), batch(space)
+        for arch in filter(lambda a: expressible(program, a), space.sample(6, seed=0)):
+            net.set_architecture(arch)
+            assert program.architecture(net.derive()) == arch
+            for training in (True, False):
+                net.train(training)
+                child = program.network(arch, inherit=net, form="search")
+                assert (net(x) - child(x)).abs().max() < BOUND
