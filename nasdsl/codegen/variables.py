@@ -9,7 +9,6 @@ however often a cell is used.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import combinations
 from math import comb, log
 from typing import Any
 
@@ -18,6 +17,7 @@ import attrs
 from nasdsl.codegen.source import ATTRIBUTES, CLASSES, Namespace, class_name, identifier, literal
 from nasdsl.ir.graph import Graph, Module
 from nasdsl.ir.nodes import AnyNode, ArchType, Arith, Dist, Gather, Marginal, Mix, Select, Var
+from nasdsl.passes.relax import subsets
 from nasdsl.space.decisions import DecisionTable
 
 _INITIAL = {"normal": "1e-3 * torch.randn({shape})", "zeros": "torch.zeros({shape})"}
@@ -178,13 +178,10 @@ def decision_data(table: DecisionTable, space: Module, made: Variables) -> tuple
             entry["node"] = local.rpartition(".")[0]
             if slot:
                 entry["rows"] = slot[3]
-                entry["entries"] = _combinations(decision.options, decision.low, decision.high)
+                chosen = subsets(len(decision.options), decision.low, decision.high)
+                entry["entries"] = tuple(tuple(decision.options[i] for i in c) for c in chosen)
         data.append(entry)
     return tuple(data)
-
-
-def _combinations(options: tuple[str, ...], low: int, high: int) -> tuple[tuple[str, ...], ...]:
-    return tuple(c for size in range(low, high + 1) for c in combinations(options, size))
 
 
 def _owner_form(made: Variables, owner: str | None) -> str:

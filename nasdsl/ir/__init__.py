@@ -1,1 +1,1 @@
-"""ir."""
+"""The intermediate form: nodes, graphs, text, verification, cost."""

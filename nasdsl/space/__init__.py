@@ -1,1 +1,1 @@
-"""space."""
+"""From a syntax tree to a checked space: names, elaboration, decisions, architectures."""

@@ -20,7 +20,7 @@ LAYERS = (
     ("passes",),
     ("identity", "methods"),
     ("codegen",),
-    ("compiler", "api", "drawing", "search"),
+    ("compiler", "api", "drawing"),
     ("cli", "__main__"),
 )
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
@@ -112,7 +112,7 @@ LOADS_TORCH = {"nasdsl.codegen.load"}
 def test_torch_is_loaded_by_the_runtime_only(root: Path) -> None:
     """Elsewhere torch is imported inside functions, if at all: this is what keeps `check` instant."""
     heavy = {"torch", "torchvision", "sklearn", "tensorboard"}
-    free = {"runtime", "search"}
+    free = {"runtime"}
     found = [
         f"{i.importer}:{i.line} imports {i.imported}"
         for i in imports_of(root / "nasdsl")

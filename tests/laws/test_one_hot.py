@@ -176,7 +176,8 @@ SPACES = {
       cell MyCell(x) { n = x >> choose { id, conv(5) }  return n }
       network { stem: conv(3, 4)  a: my_cell  b: MyCell  head: global_pool >> linear(10) } }""",
     "a number of features, not an image": """
-      network { a: linear(8)  b: repeat 2 { choose { p: linear(8), q: linear(8) >> relu, r: id } }  c: linear(10) } }""",
+      network { a: linear(8)  b: repeat 2 { choose { p: linear(8), q: linear(8) >> relu, r: id } }
+                c: linear(10) } }""",
 }
 
 
