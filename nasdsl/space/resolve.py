@@ -7,6 +7,7 @@ declaration once, in definitions that are never used as well.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -76,6 +77,12 @@ class _Local:
 _Locals = dict[str, _Local]
 
 
+def _maybe_defined(text: str) -> frozenset[str]:
+    """Names that items which could not be parsed may define: what follows a word, or stands before `=`."""
+    found = re.findall(r"\b\w+[ \t]+(\w+)|\b(\w+)[ \t]*(?:\[[^\]\n]*\])?[ \t]*=", text)
+    return frozenset(name for pair in found for name in pair if name)
+
+
 class _Resolver:
     """One walk over a space; see `resolve`."""
 
@@ -83,6 +90,7 @@ class _Resolver:
         self.names = names
         self.diagnostics = diagnostics
         self.partial = partial
+        self.lost = _maybe_defined(names.space.span.source.text) if partial else frozenset()
         self.used: set[str] = set()
         self.edges: dict[str, dict[str, Span]] = {n: {} for n in names.definitions}
         self.current = ""
@@ -222,8 +230,8 @@ class _Resolver:
             self._ambients(name, local)
         elif name in LANGUAGE or name in CONSTANTS or name in WORDS or name in FUNCTIONS:
             return
-        elif not self.partial:
-            visible = [*local, *self.names.definitions, *sorted(LANGUAGE)]
+        elif name not in self.lost:
+            visible = [*local, *self.names.definitions, *sorted(LANGUAGE), "earlier"]
             self.diagnostics.error(
                 "NAS101", f"nothing here is called `{name}`", span, f"not known{did_you_mean(name, visible)}"
             )
