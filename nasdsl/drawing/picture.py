@@ -1,249 +1,281 @@
 """From the model of a picture to SVG text.
 
-Takes cells and steps, returns SVG. Invariant: no script, no font and no address
-from outside; every text is escaped; the same model gives the same bytes.
-
-The vertices of a cell stand on a line. An edge to the next vertex is straight;
-every other runs on a lane of its own above the line, so labels never meet; what
-makes the output runs below.
+Takes a checked space and perhaps an architecture, returns SVG: a panel for every
+cell with decisions, the network as a row of boxes, and what the colours mean.
+Invariant: the same space and architecture give the same bytes, and an operation
+has the same colour in every picture of its space.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from html import escape
 
-import attrs
-
-from nasdsl.drawing.model import Cell, Edge, Step, cells, steps
+from nasdsl.drawing.canvas import GREY, GROUND, INK, LINE, Canvas, text_width
+from nasdsl.drawing.layout import Layout, arrange
+from nasdsl.drawing.model import Cell, Choices, Label, Reader, Step, Vertex
 from nasdsl.space.checked import CheckedSpace
-from nasdsl.space.decisions import Choice
 
-# Okabe and Ito's palette: told apart with any colour vision.
-_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C6D31")
-_GREY, _INK, _FAINT = "#9AA0A6", "#202124", "#E8EAED"
-_MARGIN, _GAP, _RADIUS, _LANE, _BOX = 32, 148, 17, 30, 118
-_FONT = "font-family='Helvetica, Arial, sans-serif'"
+# Okabe and Ito's palette without black and yellow, then Tol's muted one: told apart with any colour vision.
+PALETTE = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
+    *("#882255", "#8C6D31", "#332288", "#117733", "#44AA99", "#AA4499"),
+)
+_MARGIN, _GAP, _PAD, _WIDEST = 24.0, 16.0, 20.0, 1120.0
+_RADIUS, _TAG, _NOTE, _HEAD = 18.0, 22.0, 16.0, 38.0
+_FADED = "#BDC1C6"
 
 
 def draw_space(space: CheckedSpace) -> str:
-    """A picture of a space: every edge with its number of options, dashed where it may be left out."""
-    return _picture(space, None)
+    """A picture of a space: every edge with its options, dashed where it may be left out."""
+    return _Picture(space, None).svg()
 
 
-def draw_architecture(space: CheckedSpace, choices: Mapping[str, Choice]) -> str:
-    """A picture of one architecture: every edge with its operation."""
-    return _picture(space, choices)
+def draw_architecture(space: CheckedSpace, choices: Choices) -> str:
+    """A picture of one architecture: every edge that it takes, with its operation."""
+    return _Picture(space, choices).svg()
 
 
-def _picture(space: CheckedSpace, choices: Mapping[str, Choice] | None) -> str:
-    panels, boxes = cells(space, choices), steps(space, choices)
-    names = sorted({e.text for p in panels for e in p.edges if e.text})
-    colours = {name: _PALETTE[i % len(_PALETTE)] for i, name in enumerate(names)}
-    canvas = _Canvas()
-    title = space.name if choices is None else f"{space.name}: one architecture"
-    canvas.text(_MARGIN, 36, title, size=20, weight="bold", anchor="start")
-    if space.doc:
-        canvas.text(_MARGIN, 58, space.doc, size=12, colour="#5F6368", anchor="start")
-    y = 76.0
-    for panel in panels:
-        y = _panel(canvas, panel, colours, y)
-    y = _strip(canvas, boxes, y)
-    if choices is None:
-        y = _options(canvas, space, y)
-    return canvas.svg(y + _MARGIN)
+class _Picture:
+    def __init__(self, space: CheckedSpace, choices: Choices | None) -> None:
+        self.space = space
+        self.architecture = choices is not None
+        self.reader = Reader(space, choices)
+        named = [o for o in self.reader.options() if o != "none"]
+        self.colours: Mapping[str, str] = {o: PALETTE[i % len(PALETTE)] for i, o in enumerate(named)}
+        self.canvas = Canvas()
+        self.right = 0.0
+        taken = [str(choices[p]) for p in self.reader.active if p in choices] if choices else []
+        self.taken = {o: n for o in named if (n := taken.count(o))}
 
+    def svg(self) -> str:
+        title = f"{self.space.name}: one architecture" if self.architecture else self.space.name
+        self._write(_MARGIN, 40, title, 20, bold=True)
+        y = 54.0
+        if self.space.doc:
+            self._write(_MARGIN, 60, self.space.doc, 12, colour=GREY)
+            y = 72.0
+        y = self._panels(y + 4)
+        y = self._strip(self.reader.steps(), y)
+        y = self._legend(y)
+        return self.canvas.svg(self.right + _MARGIN, y + 4)
 
-@attrs.frozen
-class _Lane:
-    edge: Edge
-    level: int
-
-
-def _lanes(edges: Sequence[Edge]) -> list[_Lane]:
-    """A lane for every edge that passes over a vertex; edges on one lane do not overlap."""
-    busy: list[list[tuple[int, int]]] = []
-    placed = []
-    for edge in sorted(edges, key=lambda e: (e.target - e.source, e.source)):
-        span = (edge.source, edge.target)
-        level = next(
-            (i for i, taken in enumerate(busy) if all(b <= span[0] or a >= span[1] for a, b in taken)),
-            len(busy),
-        )
-        if level == len(busy):
-            busy.append([])
-        busy[level].append(span)
-        placed.append(_Lane(edge, level))
-    return placed
-
-
-def _panel(canvas: _Canvas, cell: Cell, colours: Mapping[str, str], top: float) -> float:
-    """One cell; returns the y below it."""
-    out = len(cell.vertices) - 1
-    above = _lanes([e for e in cell.edges if e.target != out and e.target - e.source > 1])
-    below = _lanes([e for e in cell.edges if e.target == out and e.target - e.source > 1])
-    height_above = _LANE * (max((lane.level for lane in above), default=-1) + 1)
-    height_below = 14 * (max((lane.level for lane in below), default=-1) + 1)
-    line = top + 46 + height_above + _RADIUS + 10
-    x = [_MARGIN + 40 + i * _GAP for i in range(len(cell.vertices))]
-    bottom = line + _RADIUS + height_below + 22
-    canvas.box(_MARGIN - 12, top, x[-1] + 62 - _MARGIN, bottom - top)
-    canvas.text(_MARGIN + 4, top + 24, cell.title, size=15, weight="bold", anchor="start")
-    if cell.caption:
-        canvas.text(x[-1] + 40, top + 24, cell.caption, size=12, colour="#5F6368", anchor="end")
-    for edge in cell.edges:
-        if edge.target - edge.source == 1:
-            _straight(canvas, edge, x, line, colours, labelled=edge.target != out)
-    for lane in above:
-        _arc(canvas, lane.edge, x, line, line - _RADIUS - 18 - lane.level * _LANE, colours)
-    for lane in below:
-        _arc(canvas, lane.edge, x, line, line + _RADIUS + 10 + lane.level * 14, colours)
-    for i, name in enumerate(cell.vertices):
-        canvas.vertex(x[i], line, name, filled=cell.inputs <= i < out)
-    return bottom + 18
-
-
-def _look(edge: Edge, colours: Mapping[str, str]) -> tuple[str, str, str]:
-    """Colour, label and dash of an edge."""
-    if edge.options:
-        return "#5F6368", f"{edge.options} options", "4 3"
-    return colours.get(edge.text, _GREY), edge.text, ""
-
-
-def _straight(
-    canvas: _Canvas,
-    edge: Edge,
-    x: Sequence[float],
-    line: float,
-    colours: Mapping[str, str],
-    *,
-    labelled: bool,
-) -> None:
-    colour, label, dash = _look(edge, colours)
-    start, end = x[edge.source] + _RADIUS, x[edge.target] - _RADIUS
-    canvas.path(f"M{start:.0f} {line:.0f} L{end:.0f} {line:.0f}", colour, dash)
-    if labelled and label:
-        canvas.tag((start + end) / 2, line, label, colour)
-
-
-def _arc(
-    canvas: _Canvas, edge: Edge, x: Sequence[float], line: float, level: float, colours: Mapping[str, str]
-) -> None:
-    """Up (or down) from the source, along the lane, back to the target."""
-    colour, label, dash = _look(edge, colours)
-    side = -1 if level < line else 1
-    start, end, r = x[edge.source] + 7, x[edge.target] - 7, 10
-    rim = line + side * (_RADIUS - 2)
-    path = (
-        f"M{start:.0f} {rim:.0f} L{start:.0f} {level - side * r:.0f} "
-        f"Q{start:.0f} {level:.0f} {start + r:.0f} {level:.0f} "
-        f"L{end - r:.0f} {level:.0f} Q{end:.0f} {level:.0f} {end:.0f} {level - side * r:.0f} L{end:.0f} {rim:.0f}"
-    )
-    canvas.path(path, colour, dash)
-    if label:
-        canvas.tag((start + end) / 2, level, label, colour)
-
-
-def _strip(canvas: _Canvas, boxes: Sequence[Step], top: float) -> float:
-    """The network as a row of boxes, wrapped when it is long."""
-    per_row = 8
-    canvas.text(_MARGIN - 12, top + 16, "network", size=15, weight="bold", anchor="start")
-    y = top + 30
-    for start in range(0, len(boxes), per_row):
-        row = boxes[start : start + per_row]
-        tallest = max(len(b.chosen) for b in row)
-        for i, box in enumerate(row):
-            x = _MARGIN - 12 + i * (_BOX + 22)
-            canvas.box(x, y, _BOX, 58 + 15 * len(box.chosen), fill="#FFFFFF")
-            times = f"  x {box.count}" if box.count > 1 else ""
-            canvas.text(x + _BOX / 2, y + 19, f"{box.label}{times}", size=13, weight="bold")
-            canvas.text(x + _BOX / 2, y + 35, box.what, size=11)
-            canvas.text(x + _BOX / 2, y + 50, box.shape, size=11, colour="#5F6368")
-            for j, text in enumerate(box.chosen):
-                canvas.text(x + _BOX / 2, y + 66 + 15 * j, text, size=10)
-            if start + i + 1 < len(boxes) and i + 1 < len(row):
-                canvas.path(f"M{x + _BOX:.0f} {y + 29:.0f} L{x + _BOX + 22:.0f} {y + 29:.0f}", _GREY, "")
-        y += 58 + 15 * tallest + 18
-    return y
-
-
-def _options(canvas: _Canvas, space: CheckedSpace, top: float) -> float:
-    """The different lists of options, once each."""
-    lists = list(dict.fromkeys(d.options for d in space.table.decisions if d.kind == "op"))
-    y = top + 8
-    for options in lists[:6]:
-        canvas.text(_MARGIN - 12, y, f"{len(options)} options: {', '.join(options)}", size=12, anchor="start")
-        y += 18
-    return y
-
-
-class _Canvas:
-    """Collects SVG elements and how far they reach."""
-
-    def __init__(self) -> None:
-        self._parts: list[str] = []
-        self._right = 0.0
-
-    def svg(self, height: float) -> str:
-        width, tall = f"{self._right + _MARGIN:.0f}", f"{height:.0f}"
-        heads = "".join(
-            f"<marker id='head-{c[1:]}' viewBox='0 0 8 8' refX='7' refY='4' markerWidth='6' markerHeight='6' "
-            f"orient='auto'><path d='M0 0 L8 4 L0 8 Z' fill='{c}'/></marker>"
-            for c in dict.fromkeys((*_PALETTE, _GREY, "#5F6368"))
-        )
-        return (
-            f"<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{tall}' "
-            f"viewBox='0 0 {width} {tall}'>\n<defs>{heads}</defs>\n"
-            f"<rect width='{width}' height='{tall}' fill='#FFFFFF'/>\n"
-            + "\n".join(self._parts)
-            + "\n</svg>\n"
-        )
-
-    def text(
-        self,
-        x: float,
-        y: float,
-        text: str,
-        *,
-        size: int,
-        weight: str = "normal",
-        colour: str = _INK,
-        anchor: str = "middle",
+    def _write(
+        self, x: float, y: float, text: str, size: float, *, bold: bool = False, colour: str = INK
     ) -> None:
-        shown = "".join(c if c.isprintable() else " " for c in text)
-        shown = shown if len(shown) <= 120 else shown[:117] + "..."
-        reach = {"start": 1.0, "middle": 0.5, "end": 0.0}[anchor] * 0.56 * size * len(shown)
-        self._right = max(self._right, x + reach)
-        self._parts.append(
-            f"<text x='{x:.0f}' y='{y:.0f}' {_FONT} font-size='{size}' font-weight='{weight}' fill='{colour}' "
-            f"text-anchor='{anchor}'>{escape(shown)}</text>"
-        )
+        self.canvas.text(x, y, text, size, bold=bold, colour=colour, anchor="start")
+        self.right = max(self.right, x + text_width(text, size))
 
-    def box(self, x: float, y: float, width: float, height: float, fill: str = "#FAFAFA") -> None:
-        self._right = max(self._right, x + width)
-        self._parts.append(
-            f"<rect x='{x:.0f}' y='{y:.0f}' width='{width:.0f}' height='{height:.0f}' rx='8' fill='{fill}' "
-            f"stroke='{_FAINT}' stroke-width='1.5'/>"
-        )
+    def _panels(self, y: float) -> float:
+        """All panels, side by side while they fit; returns the y below them."""
+        rows: list[list[tuple[Cell, Layout]]] = []
+        used = math.inf
+        for cell in self.reader.cells():
+            layout = _layout(cell)
+            width = _panel_size(cell, layout)[0]
+            if used + width > _WIDEST:
+                rows.append([])
+                used = 0.0
+            rows[-1].append((cell, layout))
+            used += width + _GAP
+        for row in rows:
+            x, height = _MARGIN, max(_panel_size(cell, layout)[1] for cell, layout in row)
+            for cell, layout in row:
+                self._panel(cell, layout, x, y, height)
+                x += _panel_size(cell, layout)[0] + _GAP
+                self.right = max(self.right, x - _GAP)
+            y += height + _GAP
+        return y
 
-    def path(self, path: str, colour: str, dash: str) -> None:
-        dashed = f" stroke-dasharray='{dash}'" if dash else ""
-        self._parts.append(
-            f"<path d='{path}' fill='none' stroke='{colour}' stroke-width='1.8'{dashed} "
-            f"marker-end='url(#head-{colour[1:]})'/>"
-        )
+    def _panel(self, cell: Cell, layout: Layout, x: float, y: float, height: float) -> None:
+        width, own = _panel_size(cell, layout)
+        self.canvas.box(x, y, width, height, fill=GROUND)
+        self.canvas.text(x + 14, y + 24, cell.title, 15, bold=True, anchor="start")
+        if cell.caption:
+            self.canvas.text(x + width - 14, y + 24, cell.caption, 11.5, colour=GREY, anchor="end")
+        left, top = x + (width - layout.width) / 2, y + _HEAD + 8 + (height - own) / 2
+        ends = _ports(layout, cell)
+        for index, edge in enumerate(cell.edges):
+            colour = self._colour(edge.label)
+            if cell.vertices[edge.source].faded or cell.vertices[edge.target].faded:
+                colour = _FADED
+            path = _curve(layout, index, ends, left, top)
+            self.canvas.path(path, colour, dashed=edge.optional)
+        for index, edge in enumerate(cell.edges):
+            if edge.label is not None:
+                item = next(i for i in layout.routes[index] if i.labelled)
+                self._tag(left + item.x, top + item.y, edge.label)
+        for item in layout.vertices:
+            self._vertex(left + item.x, top + item.y, cell.vertices[item.vertex])
+        for i, line in enumerate(cell.listed):
+            self.canvas.text(x + 14, top + layout.height + 22 + 16 * i, line, 11.5, anchor="start")
 
-    def tag(self, x: float, y: float, text: str, colour: str) -> None:
-        """A label on a line, on a white ground."""
-        width = 6.2 * len(text) + 8
-        self._parts.append(
-            f"<rect x='{x - width / 2:.0f}' y='{y - 8:.0f}' width='{width:.0f}' height='16' rx='3' fill='#FFFFFF'/>"
-        )
-        self.text(x, y + 4, text, size=11, colour=colour)
+    def _colour(self, label: Label | None) -> str:
+        return self.colours.get(label.text, LINE) if label is not None and label.option else LINE
 
-    def vertex(self, x: float, y: float, name: str, *, filled: bool) -> None:
-        fill = "#FFFFFF" if not filled else "#E8F0FE"
-        self._parts.append(
-            f"<circle cx='{x:.0f}' cy='{y:.0f}' r='{_RADIUS}' fill='{fill}' stroke='{_INK}' stroke-width='1.5'/>"
+    def _tag(self, x: float, y: float, label: Label) -> None:
+        """A label in a frame of its operation's colour."""
+        width = _tag_width(label)
+        self.canvas.box(x - width / 2, y - 9, width, 18, stroke=self._colour(label), radius=9)
+        self.canvas.text(x, y + 4, label.text, 11)
+
+    def _vertex(self, x: float, y: float, vertex: Vertex) -> None:
+        fill = {"input": "#FFFFFF", "node": "#E8F0FE", "result": "#F1F3F4"}[vertex.role]
+        ink = _FADED if vertex.faded else INK
+        self.canvas.circle(x, y, _RADIUS, "#FFFFFF" if vertex.faded else fill, ink)
+        size = 11.0 if len(vertex.name) <= 5 else max(6.0, 55 / len(vertex.name))
+        self.canvas.text(x, y + 4, vertex.name, size, colour=ink)
+        if vertex.note is None:
+            return
+        if vertex.note.option:
+            self._tag(x, y + _RADIUS + 12, vertex.note)
+        else:
+            self.canvas.text(x, y + _RADIUS + 13, vertex.note.text, 10, colour=GREY)
+
+    def _strip(self, steps: Sequence[Step], top: float) -> float:
+        """The network as boxes in rows, an arrow from each to the next; returns the y below."""
+        self._write(_MARGIN, top + 16, "network", 15, bold=True)
+        x, y, tallest = _MARGIN, top + 28, 0.0
+        before: tuple[float, float] | None = None
+        for step in steps:
+            width, height = _box_size(step)
+            if x > _MARGIN and x + width > _WIDEST + _MARGIN and before is not None:
+                fold = y + tallest + 9
+                self.canvas.path(
+                    f"M{before[0]:.1f} {before[1]:.1f} h8 V{fold:.1f} H{_MARGIN - 12:.1f} "
+                    f"V{fold + 9 + 31:.1f} H{_MARGIN:.1f}",
+                    LINE,
+                )
+                x, y, tallest, before = _MARGIN, fold + 9, 0.0, None
+            if before is not None:
+                self.canvas.path(f"M{before[0]:.1f} {before[1]:.1f} L{x:.1f} {before[1]:.1f}", LINE)
+            self._step(step, x, y, width, height)
+            before = (x + width, y + 31)
+            self.right = max(self.right, x + width + 8)
+            x, tallest = x + width + 24, max(tallest, height)
+        return y + tallest + _GAP
+
+    def _step(self, step: Step, x: float, y: float, width: float, height: float) -> None:
+        self.canvas.box(x, y, width, height)
+        middle = x + width / 2
+        self.canvas.text(middle, y + 19, _times(step), 13, bold=True)
+        line = y + 36
+        for text, colour in ((step.what, INK), (step.shape, GREY)):
+            if text:
+                self.canvas.text(middle, line, text, 11, colour=colour)
+                line += 16
+        for label in step.chosen:
+            self._tag(middle, line + 2, label)
+            line += _TAG
+
+    def _legend(self, top: float) -> float:
+        """What the colours mean, and each list of options once; returns the y below."""
+        if self.architecture:
+            return self._entries("", [(o, f"{o} ({n})") for o, n in self.taken.items()], top)
+        for options, name in self.reader.lists.items():
+            top = self._entries(name, [(o, o) for o in options], top)
+        return top
+
+    def _entries(self, name: str, entries: Sequence[tuple[str, str]], top: float) -> float:
+        """A row of colours with their operations, wrapped to the width of the picture."""
+        x, y = _MARGIN, top + 14
+        if name:
+            self._write(x, y, name, 12, bold=True)
+            x += text_width(name, 12) + 14
+        start, limit = x, max(self.right, _WIDEST)
+        for option, text in entries:
+            width = 16 + text_width(text, 12) + 14
+            if x > start and x + width > limit:
+                x, y = start, y + 19
+            colour = self.colours.get(option, _FADED)
+            self.canvas.box(x, y - 9, 10, 10, fill=colour, stroke=colour, radius=2)
+            self._write(x + 15, y, text, 12)
+            x += width
+        return y + 10
+
+
+def _layout(cell: Cell) -> Layout:
+    return arrange(
+        [_vertex_size(v) for v in cell.vertices],
+        [v.role for v in cell.vertices],
+        [(e.source, e.target, (_tag_width(e.label), _TAG) if e.label else None) for e in cell.edges],
+    )
+
+
+def _panel_size(cell: Cell, layout: Layout) -> tuple[float, float]:
+    head = 28 + text_width(cell.title, 16) + (24 + text_width(cell.caption, 11.5) if cell.caption else 0)
+    listed = max((28 + text_width(line, 11.5) for line in cell.listed), default=0.0)
+    height = _HEAD + 8 + layout.height + 16 + (16 * len(cell.listed) + 8 if cell.listed else 0)
+    return max(layout.width + 2 * _PAD, head, listed), height
+
+
+def _vertex_size(vertex: Vertex) -> tuple[float, float]:
+    """Symmetric about the circle, so that edges meet it at the item's own y."""
+    if vertex.note is None:
+        return 2 * _RADIUS, 2 * _RADIUS + 6
+    width = _tag_width(vertex.note) if vertex.note.option else text_width(vertex.note.text, 10)
+    return max(2 * _RADIUS, width), 2 * _RADIUS + 6 + 2 * _NOTE
+
+
+def _tag_width(label: Label) -> float:
+    return text_width(label.text, 11) + 14
+
+
+def _times(step: Step) -> str:
+    return f"{step.label} × {step.count}" if step.count > 1 else step.label
+
+
+def _box_size(step: Step) -> tuple[float, float]:
+    widths = [
+        text_width(_times(step), 13.5),
+        text_width(step.what, 11),
+        text_width(step.shape, 11),
+        *(_tag_width(label) for label in step.chosen),
+    ]
+    lines = bool(step.what) + bool(step.shape)
+    return max(86.0, max(widths) + 20), max(62.0, 28 + 16.0 * lines + _TAG * len(step.chosen))
+
+
+Ports = dict[tuple[int, int], float]
+"""The angle at which an edge meets a vertex, by (edge, vertex)."""
+
+
+def _ports(layout: Layout, cell: Cell) -> Ports:
+    """Spreads the ends of edges over the two sides of a vertex, so that arrow heads do not meet."""
+    found: Ports = {}
+    for vertex in layout.vertices:
+        for after in (False, True):
+            step = 1 if after else -2
+            meeting = [i for i, r in enumerate(layout.routes) if r[0 if after else -1] is vertex]
+            meeting.sort(key=lambda i: layout.routes[i][step].y)
+            spread = min(28.0, 120.0 / max(len(meeting), 1))
+            for place, edge in enumerate(meeting):
+                found[edge, vertex.vertex] = math.radians(spread * (place - (len(meeting) - 1) / 2))
+    return found
+
+
+def _curve(layout: Layout, edge: int, ports: Ports, left: float, top: float) -> str:
+    """An edge as SVG path commands: level through every column, curved between them."""
+    route = layout.routes[edge]
+    source, target = route[0], route[-1]
+    leave, meet = ports[edge, source.vertex], ports[edge, target.vertex]
+    x = left + source.x + _RADIUS * math.cos(leave)
+    y = top + source.y + _RADIUS * math.sin(leave)
+    path = f"M{x:.1f} {y:.1f}"
+    slope = math.tan(leave) * 0.6
+    for item in route[1:-1]:
+        start, end = (left + v for v in layout.columns[item.column])
+        pull = (start - x) * 0.5
+        path += (
+            f" C{x + pull:.1f} {y + pull * slope:.1f} {start - pull:.1f} {top + item.y:.1f} "
+            f"{start:.1f} {top + item.y:.1f} H{end:.1f}"
         )
-        self.text(x, y + 4, name, size=11)
+        x, y, slope = end, top + item.y, 0.0
+    end_x = left + target.x - _RADIUS * math.cos(meet)
+    end_y = top + target.y + _RADIUS * math.sin(meet)
+    pull = (end_x - x) * 0.5
+    bend = math.tan(meet) * 0.6
+    return (
+        path + f" C{x + pull:.1f} {y + pull * slope:.1f} {end_x - pull:.1f} {end_y + pull * bend:.1f} "
+        f"{end_x:.1f} {end_y:.1f}"
+    )

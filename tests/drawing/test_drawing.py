@@ -54,4 +54,4 @@ def test_decisions_of_the_network_itself_are_listed() -> None:
     space, _ = check_source(Source("s.nas", text))
     assert space is not None
     shown = texts(draw_architecture(space, {"body[1].op": "a", "body[2].op": "b"}))
-    assert {"op: a", "op: b"} <= set(shown)
+    assert {"a", "b", "body[1]", "body[2]"} <= set(shown)
