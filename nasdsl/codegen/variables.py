@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from nasdsl.codegen.source import ATTRIBUTES, CLASSES, Namespace, class_name, identifier, literal
+from nasdsl.codegen.source import ATTRIBUTES, CLASSES, Namespace, class_name, comment, identifier, literal
 from nasdsl.ir.graph import Graph, Module
 from nasdsl.ir.nodes import AnyNode, ArchType, Arith, Dist, Gather, Marginal, Mix, Select, Var
 from nasdsl.passes.relax import subsets
@@ -104,8 +104,8 @@ def _variable_class(name: str, title: str, nodes: tuple[AnyNode, ...], used: lis
         hint = "op" if first.role == "op" else identifier(first.decision)
         parameter = attributes.fresh(hint)
         if first.role == "op":
-            init.append(f"# rows: {', '.join(v.decision for v in group)}")
-            init.append(f"# columns: {', '.join(first.entries)}")
+            init.append("# rows: " + comment(", ".join(v.decision for v in group)))
+            init.append("# columns: " + comment(", ".join(first.entries)))
             init.append(
                 f"self.{parameter} = nn.Parameter({_initial(first, (len(group), len(first.entries)))})"
             )
@@ -118,7 +118,7 @@ def _variable_class(name: str, title: str, nodes: tuple[AnyNode, ...], used: lis
         marginal = marginals[dist.id]
         rows = attributes.fresh(f"{parameter}_rows")
         matrix = "[" + ", ".join("[" + ", ".join(f"{c}.0" for c in r) + "]" for r in marginal.rows) + "]"
-        init.append(f"# combinations of {first.decision}: {', '.join(first.entries)}")
+        init.append("# combinations of " + comment(f"{first.decision}: {', '.join(first.entries)}"))
         init.append(
             f"self.{parameter} = nn.Parameter({_initial(first, (len(first.entries),), marginal.rows)})"
         )

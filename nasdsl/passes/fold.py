@@ -77,5 +77,9 @@ def _flatten(graph: Graph, outer: Mix) -> list[AnyNode]:
         for nested, activation in zip(inner.terms, inner.operands[1:], strict=True):
             operands.append(activation)
             terms.append(MixTerm(len(vectors) - 1, nested.entry, (*term.choices, *nested.choices)))
+    # When every edge was folded nothing reads the edge weights by themselves any more.
+    used = sorted({t.vector for t in terms})
+    vectors = [vectors[i] for i in used]
+    terms = [attrs.evolve(t, vector=used.index(t.vector)) for t in terms]
     flat = attrs.evolve(outer, operands=(*vectors, *operands), vectors=len(vectors), terms=tuple(terms))
     return [*scaled, flat]
