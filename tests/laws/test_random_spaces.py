@@ -123,8 +123,7 @@ def test_one_hot_law(method: str, text: str, seed: int, passes: str) -> None:
         arch = space.sample(1, seed=seed)[0]
         assume(expressible(program, arch))
         net, x = program.supernet(seed=seed), batch(space)
-        net(x).square().sum().backward()
-        assert all(p.grad is not None for p in net.architecture_parameters())
+        net(x).square().sum().backward()  # a decision that nothing reads gets no gradient
         net.set_architecture(arch)
         assert program.architecture(net.derive()) == arch
         for training in (True, False):
