@@ -41,10 +41,3 @@ def prune(graph: Graph, also: Iterable[str] = ()) -> Graph:
     return (
         graph if len(kept) == len(graph.nodes) else graph.with_nodes(n for n in graph.nodes if n.id in kept)
     )
-
-
-def sort(graph: Graph) -> Graph:
-    """The same graph with operands before readers, otherwise in the order it had."""
-    order = {n.id: i for i, n in enumerate(graph.nodes)}
-    ids = nx.lexicographical_topological_sort(digraph(graph), key=lambda i: order[i])
-    return graph.with_nodes(graph.by_id[i] for i in ids)

@@ -19,8 +19,8 @@ Values = Mapping[str, Value]
 Sizes = Callable[[Dim], int]
 """Turns a symbolic size into its integer at the use being checked."""
 
-REQUIRED = "required"
 CHANNELS_IN = "cin"
+"""The default of a size that is the number of channels of the operand."""
 
 
 class Misfit(Exception):
@@ -84,7 +84,6 @@ class Primitive:
         identity: returns its operand.
         zero: returns zeros whatever its operand.
         pooling: a parameter-free local reduction (what DARTS puts a batch norm behind).
-        linear: linear in its operand.
         internal: made by passes; not part of the language.
     """
 
@@ -100,7 +99,6 @@ class Primitive:
     identity: bool = False
     zero: bool = False
     pooling: bool = False
-    linear: bool = False
     internal: bool = False
 
     def parameter(self, name: str) -> Parameter | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nasdsl.ops.base import (
+    CHANNELS_IN,
     Misfit,
     Parameter,
     Primitive,
@@ -71,7 +72,7 @@ CONV = Primitive(
     summary="convolution without bias",
     parameters=(
         Parameter("k", "integer", required=True),
-        Parameter("out", "size", "cin"),
+        Parameter("out", "size", CHANNELS_IN),
         *_COMMON,
         Parameter("groups", "integer", 1),
         Parameter("bias", "flag", False),
@@ -80,7 +81,6 @@ CONV = Primitive(
     weights=_conv_weights,
     macs=_conv_macs,
     module=_conv_module,
-    linear=True,
 )
 
 
@@ -118,5 +118,4 @@ DWCONV = Primitive(
     weights=_dwconv_weights,
     macs=_dwconv_macs,
     module=_dwconv_module,
-    linear=True,
 )

@@ -33,5 +33,4 @@ LINEAR = Primitive(
     weights=_weights,
     macs=_macs,
     module=_module,
-    linear=True,
 )

@@ -62,7 +62,6 @@ AVG_POOL = Primitive(
     infer=_infer_avg,
     module=_avg_module,
     pooling=True,
-    linear=True,
 )
 
 
@@ -81,5 +80,4 @@ GLOBAL_POOL = Primitive(
     parameters=(),
     infer=_infer_global,
     function=_global_function,
-    linear=True,
 )

@@ -21,7 +21,6 @@ ID = Primitive(
     infer=_same,
     function=_id_function,
     identity=True,
-    linear=True,
 )
 
 
@@ -36,7 +35,6 @@ NONE = Primitive(
     infer=_same,
     function=_none_function,
     zero=True,
-    linear=True,
 )
 
 
@@ -60,7 +58,6 @@ CROP = Primitive(
     parameters=(Parameter("n", "integer", required=True),),
     infer=_infer_crop,
     function=_crop_function,
-    linear=True,
 )
 
 
@@ -98,5 +95,4 @@ FLATTEN = Primitive(
     infer=_infer_flatten,
     module=_flatten_module,
     function=_flatten_function,
-    linear=True,
 )

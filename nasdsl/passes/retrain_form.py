@@ -19,8 +19,6 @@ from nasdsl.ir.nodes import AnyNode, Merge, Op, State, Type, Weight, WeightType
 from nasdsl.ops import PRIMITIVES, Value
 from nasdsl.types import Dim, TensorType
 
-_POOLED = 2
-
 
 @attrs.frozen
 class RetrainForm:
@@ -29,7 +27,6 @@ class RetrainForm:
     Attributes:
         drop_path: whether edges get a drop-path.
         auxiliary: whether the network gets an auxiliary head, where one fits.
-        edges: names of the values that are edges: operands of sums with named sources.
     """
 
     name: ClassVar[str] = "retrain_form"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from nasdsl.diagnostics import Span
 from nasdsl.ops import Misfit, Parameter, Primitive
 from nasdsl.ops import Value as OpValue
+from nasdsl.ops.base import CHANNELS_IN
 from nasdsl.space import numbers
 from nasdsl.space.builder import Place
 from nasdsl.space.evaluator import Evaluator
@@ -34,7 +35,7 @@ def use_primitive(
             settled[parameter.name] = _settle(elab, primitive, parameter, given[parameter.name], scope)
         elif parameter.required or parameter.default is None:
             raise Abort  # reported as NAS102
-        elif parameter.default != "cin":
+        elif parameter.default != CHANNELS_IN:
             settled[parameter.name] = parameter.default
 
     def run(inputs: tuple[Tensor, ...], place: Place) -> Tensor:
