@@ -125,7 +125,7 @@ def _underlines(marks: list[tuple[int, int, str, bool]]) -> Iterator[Row]:
         under[start:end] = "^" * (end - start)
     carets = "".join(under)
     kind = "primary" if any(primary for *_, primary in marks) else "secondary"
-    spoken = [(start, printable(message)) for start, _, message, _ in marks if message]
+    spoken = [(start, printable(message).rstrip()) for start, _, message, _ in marks if message.strip()]
     beside = ""
     # Beside the carets a label can only stand for the mark that ends the row.
     if spoken and spoken[-1][0] == marks[-1][0] and len(carets) == marks[-1][1]:

@@ -175,6 +175,16 @@ def test_any_labels_on_any_text_can_be_shown(text: str, data: st.DataObject) -> 
     assert (data_form["code"], data_form["severity"], data_form["help"]) == ("NAS000", "error", "h")
 
 
+def test_a_label_of_blanks_leaves_none_at_the_end_of_a_row() -> None:
+    source = Source("a.nas", "a b")
+    for message in (" ", "\t", "x "):
+        diagnostic = Diagnostic(
+            "NAS000", "m", Label(at(source, "a"), message), (Label(at(source, "b"), message),)
+        )
+        colored = render([diagnostic], color=True)
+        assert re.sub(r"\x1b\[[0-9;]*m", "", colored) == render([diagnostic])
+
+
 def test_a_blank_line_stands_between_two() -> None:
     one = Diagnostic("NAS005", "a", None)
     assert render([one, one]) == "error[NAS005]: a\n\nerror[NAS005]: a"
