@@ -203,7 +203,7 @@ def lifted_table(table: DecisionTable, items: tuple[Lifted, ...]) -> DecisionTab
             decision = attrs.evolve(
                 decision,
                 options=tuple(o for o in decision.options if o != none),
-                when=(Event(item.decision, source),),
+                when=((Event(item.decision, source),),),
             )
         decisions.append(decision)
     return DecisionTable(tuple(decisions))
@@ -240,7 +240,7 @@ def _network(
 ) -> tuple[PythonCode, dict[tuple[str, ...], str]]:
     lowered = lower_module(module, "Network")
     constants = {
-        "INPUT": (space.input.layout, *space.input.evaluate({})),
+        "INPUT": (space.input.layout, *(d.settle(architecture.choices).evaluate({}) for d in space.input.dims)),
         "CLASSES": space.classes,
         "ARCHITECTURE": {k: v if isinstance(v, str) else list(v) for k, v in architecture.choices.items()},
     }

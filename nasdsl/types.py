@@ -1,18 +1,25 @@
 """Sizes that stay readable: symbolic dimensions, tensor types, costs.
 
-Takes integers and names, returns canonical integer polynomials. Invariant: two
-`Dim`s that are equal as polynomials are equal as objects, whatever the order of
-the operations that made them; `evaluate` agrees with Python's integers.
+Takes integers, tables over decisions and names; returns canonical polynomials
+whose coefficients are integers or tables (`Cases`). Invariant: two `Dim`s that are
+equal as polynomials are equal as objects, whatever the order of the operations
+that made them; `evaluate` agrees with Python's integers.
 """
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Union
 
 import attrs
+
+from nasdsl.cases import Cases, lift
+
+Integer = Union[int, Cases]
+"""An integer, or one for every combination of some decisions."""
 
 Atom = Union[str, "Quotient"]
 
@@ -38,32 +45,51 @@ def _key(atom: Atom) -> str:
 
 @attrs.frozen(order=False, repr=False)
 class Dim:
-    """An integer polynomial over named sizes, such as `4*C` or `H // 2 + 1`."""
+    """A polynomial over named sizes, such as `4*C` or `H // 2 + 1`, with integers or tables as coefficients."""
 
-    terms: tuple[tuple[Monomial, int], ...]
-
-    @staticmethod
-    def of(value: int | str | Dim) -> Dim:
-        return value if isinstance(value, Dim) else _dim(value)
+    terms: tuple[tuple[Monomial, Integer], ...]
 
     @staticmethod
-    def _collect(pairs: list[tuple[Monomial, int]]) -> Dim:
-        totals: dict[Monomial, int] = {}
+    def of(value: int | str | Dim | Cases) -> Dim:
+        if isinstance(value, Dim):
+            return value
+        return Dim((((), value),)) if isinstance(value, Cases) else _dim(value)
+
+    @staticmethod
+    def _collect(pairs: list[tuple[Monomial, Integer]]) -> Dim:
+        totals: dict[Monomial, Integer] = {}
         for monomial, factor in pairs:
-            totals[monomial] = totals.get(monomial, 0) + factor
-        kept = [(m, f) for m, f in totals.items() if f]
+            known = totals.get(monomial, 0)
+            totals[monomial] = _apply(operator.add, known, factor)
+        kept = [(m, f) for m, f in totals.items() if isinstance(f, Cases) or f]
         if len(kept) < 2:
             return Dim(tuple(kept))
         return Dim(tuple(sorted(kept, key=lambda t: (-len(t[0]), [_key(a) for a in t[0]]))))
 
     @property
     def constant(self) -> int | None:
-        """The integer this is, or None when it depends on a name."""
+        """The integer this is, or None when it depends on a name or a decision."""
+        fixed = self.fixed
+        return fixed if isinstance(fixed, int) else None
+
+    @property
+    def fixed(self) -> Integer | None:
+        """What this is when it depends on no name: an integer, or a table over decisions."""
         if not self.terms:
             return 0
         if len(self.terms) == 1 and self.terms[0][0] == ():
             return self.terms[0][1]
         return None
+
+    @property
+    def cases(self) -> frozenset[Cases]:
+        """Every table in this."""
+        found = {f for _, f in self.terms if isinstance(f, Cases)}
+        for monomial, _ in self.terms:
+            for atom in monomial:
+                if isinstance(atom, Quotient):
+                    found |= atom.numerator.cases | atom.denominator.cases
+        return frozenset(found)
 
     @property
     def names(self) -> frozenset[str]:
@@ -81,7 +107,7 @@ class Dim:
         return Dim._collect([*self.terms, *Dim.of(other).terms])
 
     def __neg__(self) -> Dim:
-        return Dim(tuple((m, -f) for m, f in self.terms))
+        return Dim(tuple((m, _apply(operator.mul, f, -1)) for m, f in self.terms))
 
     def __sub__(self, other: Dim | int) -> Dim:
         return self + (-Dim.of(other))
@@ -90,7 +116,9 @@ class Dim:
         if isinstance(other, int) and other == 1:
             return self
         products = [
-            (tuple(sorted(a + b, key=_key)), f * g) for a, f in self.terms for b, g in Dim.of(other).terms
+            (tuple(sorted(a + b, key=_key)), _apply(operator.mul, f, g))
+            for a, f in self.terms
+            for b, g in Dim.of(other).terms
         ]
         return Dim._collect(products)
 
@@ -100,30 +128,57 @@ class Dim:
     def __mod__(self, other: Dim | int) -> Dim:
         return self._quotient("%", Dim.of(other))
 
-    def _quotient(self, operator: str, other: Dim) -> Dim:
-        divisor = other.constant
+    def _quotient(self, symbol: str, other: Dim) -> Dim:
+        divisor, number = other.fixed, self.fixed
         if divisor == 0:
             raise ZeroDivisionError("division of a size by zero")
-        number = self.constant
         if divisor is not None and number is not None:
-            return Dim.of(number // divisor if operator == "//" else number % divisor)
-        if divisor is not None and divisor > 0 and all(f % divisor == 0 for _, f in self.terms):
-            exact = Dim(tuple((m, f // divisor) for m, f in self.terms))
-            return exact if operator == "//" else Dim.of(0)
-        return Dim((((Quotient(operator, self, other),), 1),))
+            return Dim.of(_apply(_DIVISION[symbol], number, divisor))
+        if isinstance(divisor, int) and divisor > 0 and all(_divides(divisor, f) for _, f in self.terms):
+            exact = Dim(tuple((m, _apply(operator.floordiv, f, divisor)) for m, f in self.terms))
+            return exact if symbol == "//" else Dim.of(0)
+        return Dim((((Quotient(symbol, self, other),), 1),))
 
     def evaluate(self, names: Mapping[str, int]) -> int:
-        """The integer for given sizes. Raises KeyError for a name that `names` lacks."""
-        total = 0
+        """The integer for given sizes.
+
+        Raises:
+            KeyError: for a name that `names` lacks.
+            TypeError: when it depends on a decision; `value` gives the table.
+        """
+        value = self.value(names)
+        if isinstance(value, Cases):
+            raise TypeError(f"{self} depends on the decisions {', '.join(value.decisions)}")
+        return value
+
+    def value(self, names: Mapping[str, Integer]) -> Integer:
+        """The integer, or the table over decisions, for given sizes. Raises KeyError as `evaluate`."""
+        total: Integer = 0
         for monomial, factor in self.terms:
             product = factor
             for atom in monomial:
                 if isinstance(atom, str):
-                    product *= names[atom]
+                    product = _apply(operator.mul, product, names[atom])
                 else:
-                    top, bottom = atom.numerator.evaluate(names), atom.denominator.evaluate(names)
-                    product *= top // bottom if atom.operator == "//" else top % bottom
-            total += product
+                    top, bottom = atom.numerator.value(names), atom.denominator.value(names)
+                    product = _apply(operator.mul, product, _apply(_DIVISION[atom.operator], top, bottom))
+            total = _apply(operator.add, total, product)
+        return total
+
+    def settle(self, choices: Mapping[str, str | tuple[str, ...]]) -> Dim:
+        """This polynomial once decisions are made: tables become integers."""
+        if not self.cases:
+            return self
+        total = Dim.of(0)
+        for monomial, factor in self.terms:
+            product = Dim.of(int(factor.at(choices)) if isinstance(factor, Cases) else factor)
+            for atom in monomial:
+                if isinstance(atom, str):
+                    product = product * Dim.of(atom)
+                else:
+                    top, bottom = atom.numerator.settle(choices), atom.denominator.settle(choices)
+                    product = product * (top // bottom if atom.operator == "//" else top % bottom)
+            total = total + product
         return total
 
     def substitute(self, names: Mapping[str, Dim]) -> Dim:
@@ -143,7 +198,7 @@ class Dim:
     def operand_text(self) -> str:
         """The text as an operand of another operator: in parentheses when it needs them."""
         text = str(self)
-        return text if re.fullmatch(r"\w+", text) else f"({text})"
+        return text if re.fullmatch(r"[\w$]+", text) else f"({text})"
 
     def __str__(self) -> str:
         if not self.terms:
@@ -152,6 +207,8 @@ class Dim:
         for monomial, factor in self.terms:
             alone = len(monomial) == 1 and factor == 1
             names = [str(a) if isinstance(a, str) or alone else f"({a})" for a in monomial]
+            if isinstance(factor, Cases):
+                names, factor = [factor.name, *names], 1
             size = abs(factor)
             body = "*".join(([str(size)] if size != 1 or not names else []) + names)
             if not text:
@@ -164,6 +221,20 @@ class Dim:
         return f"Dim({self})"
 
 
+_DIVISION: Mapping[str, Callable[[int, int], int]] = {"//": operator.floordiv, "%": operator.mod}
+
+
+def _apply(function: Callable[[int, int], int], left: Integer, right: Integer) -> Integer:
+    if isinstance(left, int) and isinstance(right, int):
+        return function(left, right)
+    found = lift(function, left, right)
+    return found if isinstance(found, Cases) else int(found)
+
+
+def _divides(divisor: int, factor: Integer) -> bool:
+    return all(f % divisor == 0 for f in (factor.table if isinstance(factor, Cases) else (factor,)))
+
+
 @lru_cache(maxsize=4096)
 def _dim(value: int | str) -> Dim:
     if isinstance(value, str):
@@ -171,9 +242,10 @@ def _dim(value: int | str) -> Dim:
     return Dim((((), value),)) if value else Dim(())
 
 
-def parse_dim(text: str) -> Dim:
-    """Reads what `str(Dim)` writes. Raises ValueError for anything else."""
-    tokens = re.findall(r"\d+|[A-Za-z_]\w*|//|[-+*%()]|\S", text)
+def parse_dim(text: str, cases: Mapping[str, Cases] | None = None) -> Dim:
+    """Reads what `str(Dim)` writes, given the tables it names. Raises ValueError for anything else."""
+    tokens = re.findall(r"\d+|[$A-Za-z_]\w*|//|[-+*%()]|\S", text)
+    tables = cases or {}
     position = 0
 
     def peek() -> str:
@@ -195,6 +267,8 @@ def parse_dim(text: str) -> Dim:
             return -atom()
         if token.isdigit():
             return Dim.of(int(token))
+        if token in tables:
+            return Dim.of(tables[token])
         if re.fullmatch(r"[A-Za-z_]\w*", token):
             return Dim.of(token)
         raise ValueError(f"not a size: {text!r}")
@@ -222,7 +296,8 @@ def parse_dim(text: str) -> Dim:
 class TensorType:
     """What one example looks like, without the batch axis.
 
-    `image` is (channels, height, width); `vector` is (features,).
+    `image` is (channels, height, width); `tokens` is (features, length);
+    `vector` is (features,).
     """
 
     layout: str
@@ -234,6 +309,10 @@ class TensorType:
 
     def evaluate(self, names: Mapping[str, int]) -> tuple[int, ...]:
         return tuple(d.evaluate(names) for d in self.dims)
+
+    def value(self, names: Mapping[str, Integer]) -> tuple[Integer, ...]:
+        """The shape, each size an integer or a table over decisions."""
+        return tuple(d.value(names) for d in self.dims)
 
     def substitute(self, names: Mapping[str, Dim]) -> TensorType:
         return attrs.evolve(self, dims=tuple(d.substitute(names) for d in self.dims))

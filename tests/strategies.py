@@ -189,9 +189,9 @@ def encodings(draw: st.DrawFn, table: DecisionTable) -> dict[str, Choice]:
     choices: dict[str, Choice] = {}
     happened: set[Event] = set()
     for decision in table.decisions:
-        if decision.when is not None and not any(e in happened for e in decision.when):
+        if not decision.active(happened):
             continue
-        if decision.kind == "op":
+        if decision.kind != "inputs":
             choices[decision.path] = draw(st.sampled_from(decision.options))
         else:
             size = draw(st.integers(decision.low, decision.high))

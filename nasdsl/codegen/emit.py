@@ -6,7 +6,9 @@ serves the in-process module and the written file; `model.py` imports torch only
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pprint import pformat
 from typing import Any
 
@@ -40,6 +42,9 @@ def supernet_code(
     out.line("from torch import nn")
     out.line()
     out.line("from nasdsl.runtime.mixed import mix")
+    helpers = sorted(set().union(*(item.helpers for item in lowered)))
+    if helpers:
+        out.line(f"from nasdsl.runtime.standalone.blocks import {', '.join(helpers)}")
     out.line("from nasdsl.runtime.supernet import SupernetBase")
     for cell in lowered[:-1]:
         _class(out, cell)
@@ -158,10 +163,25 @@ def network_code(
     drops = any(item.drops for item in lowered)
     if drops:
         _drop_path(out)
+    for text in helper_texts(set().union(*(item.helpers for item in lowered))):
+        out.line()
+        out.line()
+        for line in text.split("\n"):
+            out.line(line)
     for cell in lowered[:-1]:
         _class(out, cell)
     _network(out, root, drops, auxiliary_problem)
     return out.code()
+
+
+def helper_texts(names: set[str]) -> list[str]:
+    """The text of classes of `nasdsl.runtime.standalone.blocks`, by name, in the order of that file."""
+    if not names:
+        return []
+    text = resources.files("nasdsl.runtime.standalone").joinpath("blocks.py").read_text("utf-8")
+    lines = text.split("\n")
+    classes = [n for n in ast.parse(text).body if isinstance(n, ast.ClassDef) and n.name in names]
+    return ["\n".join(lines[n.lineno - 1 : n.end_lineno]) for n in classes]
 
 
 def _drop_path(out: Writer) -> None:

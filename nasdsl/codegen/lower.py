@@ -8,6 +8,7 @@ that place; `none` is never computed where it is an option; every line knows its
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import attrs
@@ -44,6 +45,7 @@ class Lowered:
         calls: id of a call to the attribute that holds the called cell.
         mixes: whether its `forward` takes the weights of mixed operations.
         drops: whether it uses drop-path.
+        helpers: classes of `nasdsl.runtime.standalone.blocks` that it uses.
     """
 
     graph: Graph
@@ -56,6 +58,7 @@ class Lowered:
     calls: Mapping[str, str]
     mixes: bool
     drops: bool
+    helpers: frozenset[str] = frozenset()
     auxiliary: tuple[str, str] | None = None
 
 
@@ -93,6 +96,7 @@ class _Lowering:
         self.calls: dict[str, str] = {}
         self.used_sizes: set[str] = set()
         self.drops = False
+        self.helpers: set[str] = set()
         self.auxiliary: tuple[str, str] | None = None
 
     def run(self) -> Lowered:
@@ -116,6 +120,7 @@ class _Lowering:
             calls=self.calls,
             mixes=mixes or any(c.mixes for c in calls),
             drops=self.drops or any(c.drops for c in calls),
+            helpers=frozenset(self.helpers),
             auxiliary=self.auxiliary,
         )
 
@@ -190,18 +195,10 @@ class _Lowering:
         if primitive.module is None:
             raise TypeError(f"{node.op} has no module")
         text = primitive.module(*self._types(node), dict(node.values))
-        for dim in self._constructor_sizes(node):
-            self.used_sizes |= dim.names
+        self.used_sizes |= set(re.findall(r"[A-Za-z_]\w*", text)) & set(self.graph.sizes)
+        if primitive.helper:
+            self.helpers.add(primitive.helper)
         return text
-
-    def _constructor_sizes(self, node: Op) -> list[Dim]:
-        found: list[Dim] = []
-        for operand in node.operands[1:]:
-            found.extend(getattr(self.graph.by_id[operand].type, "shape", ()))
-        source = self.graph.by_id[node.operands[0]].type
-        if len(node.operands) > 1 and isinstance(source, TensorType):
-            found.append(source.channels)
-        return found
 
     def _types(self, node: AnyNode) -> tuple[TensorType, TensorType]:
         source = self.graph.by_id[node.operands[0]].type
@@ -229,7 +226,9 @@ class _Lowering:
     def _merge(self, node: Merge) -> None:
         parts = [self.text[o] for o in node.operands]
         if node.merge == "concat":
-            opening, closing = "torch.cat((", "), 1)"
+            # Tokens are (B, L, D): their features are the last axis.
+            axis = -1 if isinstance(node.type, TensorType) and node.type.layout == "tokens" else 1
+            opening, closing = "torch.cat((", f"), {axis})"
             joint = ","
         else:
             opening, closing, joint = "(", ")", " +"

@@ -28,7 +28,18 @@ weight_parameters xpu zero_grad
 ATTRIBUTES = tuple(_TAKEN.split())
 """Attributes that `nn.Module`, `nn.ModuleDict` and the generated classes have already."""
 
-CLASSES = ("Supernet", "SupernetBase", "Network", "F")
+CLASSES = (
+    "Supernet",
+    "SupernetBase",
+    "Network",
+    "F",
+    "SqueezeExcite",
+    "Attention",
+    "ClassToken",
+    "Position",
+    "Channels",
+    "Zeros",
+)
 """Names that a generated file has at its top already."""
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import random
 from functools import lru_cache
-from itertools import combinations
 
 import attrs
 
@@ -30,8 +29,8 @@ class Encodings:
         self._decisions = table.decisions
         awaited: dict[Event, int] = {}
         for index, decision in enumerate(self._decisions):
-            for event in decision.when or ():
-                awaited[event] = index
+            for guard in decision.when or ():
+                awaited.update(dict.fromkeys(guard, index))
         self._last = awaited
         self._count = lru_cache(maxsize=None)(self._completions)
 
@@ -48,11 +47,11 @@ class Encodings:
         happened: Happened = frozenset()
         choices: dict[str, Choice] = {}
         for index, decision in enumerate(self._decisions):
-            if not _active(decision, happened):
+            if not decision.active(happened):
                 happened = self._kept(index + 1, happened)
                 continue
             ticket = rng.randrange(self._count(index, happened))
-            for choice in values(decision):
+            for choice in decision.values:
                 after = self._after(index, decision, choice, happened)
                 number = self._count(index + 1, after)
                 if ticket < number:
@@ -67,10 +66,10 @@ class Encodings:
         if index == len(self._decisions):
             return 1
         decision = self._decisions[index]
-        if not _active(decision, happened):
+        if not decision.active(happened):
             return self._count(index + 1, self._kept(index + 1, happened))
         groups: dict[Happened, int] = {}
-        for choice in values(decision):
+        for choice in decision.values:
             after = self._after(index, decision, choice, happened)
             groups[after] = groups.get(after, 0) + 1
         return sum(number * self._count(index + 1, after) for after, number in groups.items())
@@ -81,18 +80,6 @@ class Encodings:
     def _kept(self, index: int, happened: Happened) -> Happened:
         """The events that a decision from `index` on still waits for."""
         return frozenset(e for e in happened if self._last.get(e, -1) >= index)
-
-
-def _active(decision: Decision, happened: Happened) -> bool:
-    return decision.when is None or any(e in happened for e in decision.when)
-
-
-def values(decision: Decision) -> list[Choice]:
-    """Every value of a decision."""
-    if decision.kind == "op":
-        return list(decision.options)
-    sizes = range(decision.low, decision.high + 1)
-    return [c for size in sizes for c in combinations(decision.options, size)]
 
 
 def restrict(table: DecisionTable, cell: str) -> DecisionTable:
@@ -106,5 +93,5 @@ def restrict(table: DecisionTable, cell: str) -> DecisionTable:
 def _inside(decision: Decision, own: set[str]) -> Decision:
     if decision.when is None:
         return decision
-    local = tuple(e for e in decision.when if e.decision in own)
-    return attrs.evolve(decision, when=local or None)
+    local = tuple(tuple(e for e in guard if e.decision in own) for guard in decision.when)
+    return attrs.evolve(decision, when=None if () in local else local)

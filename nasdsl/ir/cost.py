@@ -10,10 +10,11 @@ from collections.abc import Mapping
 
 import attrs
 
+from nasdsl.cases import Cases
 from nasdsl.ir.graph import Graph, Module
 from nasdsl.ir.nodes import AnyNode, Call, Op, Weight
 from nasdsl.ops import PRIMITIVES
-from nasdsl.types import Dim, TensorType
+from nasdsl.types import Dim, Integer, TensorType
 
 
 @attrs.frozen
@@ -35,20 +36,37 @@ def product(dims: tuple[Dim, ...]) -> Dim:
     return total
 
 
-def node_count(graph: Graph, node: AnyNode, sizes: Mapping[str, int]) -> Count:
+@attrs.frozen
+class Costs:
+    """The same, each an integer or a table over decisions."""
+
+    params: Integer = 0
+    macs: Integer = 0
+    activations: Integer = 0
+
+
+def node_costs(graph: Graph, node: AnyNode, sizes: Mapping[str, Integer]) -> Costs:
     """The cost of one node by itself; weights carry the parameters, operations the arithmetic."""
     if isinstance(node, Weight):
-        return Count(params=product(node.type.shape).evaluate(sizes))  # type: ignore[union-attr]
+        return Costs(params=product(node.type.shape).value(sizes))  # type: ignore[union-attr]
     if not isinstance(node.type, TensorType):
-        return Count()
-    written = node.type.elements().evaluate(sizes)
+        return Costs()
+    written = node.type.elements().value(sizes)
     if not isinstance(node, Op):
-        return Count(activations=written if node.kind in ("merge", "mix", "gather") else 0)
+        return Costs(activations=written if node.kind in ("merge", "mix", "gather") else 0)
     source = graph.by_id[node.operands[0]].type
     if not isinstance(source, TensorType):
-        return Count(activations=written)
-    macs = PRIMITIVES[node.op].macs(source, node.type, dict(node.values)).evaluate(sizes)
-    return Count(macs=macs, activations=written)
+        return Costs(activations=written)
+    macs = PRIMITIVES[node.op].macs(source, node.type, dict(node.values)).value(sizes)
+    return Costs(macs=macs, activations=written)
+
+
+def node_count(graph: Graph, node: AnyNode, sizes: Mapping[str, int]) -> Count:
+    """The cost of one node of a graph whose sizes depend on no decision. Raises TypeError for another."""
+    costs = node_costs(graph, node, sizes)
+    if isinstance(costs.params, Cases) or isinstance(costs.macs, Cases) or isinstance(costs.activations, Cases):
+        raise TypeError(f"the cost of %{node.id} depends on decisions")
+    return Count(costs.params, costs.macs, costs.activations)
 
 
 def module_count(module: Module) -> Count:

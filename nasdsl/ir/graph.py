@@ -100,7 +100,10 @@ class Module:
 
 @attrs.frozen
 class Use:
-    """One use of a graph: `path` are the ids of the calls that lead to it."""
+    """One use of a graph: `path` are the ids of the calls that lead to it.
+
+    Sizes are integers, but for a space whose sizes depend on decisions.
+    """
 
     graph: Graph
     path: tuple[str, ...]
@@ -108,7 +111,9 @@ class Use:
     sizes: Mapping[str, int]
 
     def decision(self, local: str) -> str:
-        """The full path of a decision of this graph."""
+        """The full path of a decision of this graph; one that begins with `/` is full already."""
+        if local.startswith("/"):
+            return local[1:]
         return f"{self.owner}.{local}" if self.owner else local
 
 
@@ -124,5 +129,7 @@ def _walk(module: Module, use: Use) -> Iterator[Use]:
             target = module.by_name.get(node.graph)
             if target is None:
                 raise InternalError(f"call %{node.id} names no graph: {node.graph}")
-            sizes = {name: dim.evaluate(use.sizes) for name, dim in node.sizes}
-            yield from _walk(module, Use(target, (*use.path, node.id), call_owner(use.owner, node), sizes))
+            sizes = {name: dim.value(use.sizes) for name, dim in node.sizes}
+            owner = call_owner(use.owner, node)
+            # Tables over decisions only at stage SPACE, where nothing but proofs looks at them.
+            yield from _walk(module, Use(target, (*use.path, node.id), owner, sizes))  # type: ignore[arg-type]

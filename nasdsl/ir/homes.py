@@ -8,7 +8,7 @@ No `networkx` here: checking a file asks this question.
 from __future__ import annotations
 
 from nasdsl.ir.graph import Graph
-from nasdsl.ir.nodes import Gather, Mix, Select
+from nasdsl.ir.nodes import Branch, Gather, Mix, Select
 
 Home = tuple[str, str]
 """A choice and the operand of it: ids of two nodes."""
@@ -22,7 +22,7 @@ def homes(graph: Graph) -> dict[str, Home]:
     for node in reversed(graph.nodes):
         mine: set[Home] = set()
         for reader in graph.readers[node.id]:
-            chosen = isinstance(graph.by_id[reader], (Select, Gather, Mix))
+            chosen = isinstance(graph.by_id[reader], (Select, Branch, Gather, Mix))
             mine.add((reader, node.id) if chosen else found.get(reader, ALWAYS))
         found[node.id] = mine.pop() if len(mine) == 1 and node.id != graph.result else ALWAYS
     return found

@@ -16,6 +16,7 @@ from typing import ClassVar, Union
 
 import attrs
 
+from nasdsl.cases import Cases
 from nasdsl.ops import Value
 from nasdsl.types import Dim, TensorType
 
@@ -149,8 +150,23 @@ class Select(Node):
 
 
 @attrs.frozen(kw_only=True)
+class Branch(Node):
+    """Operand 0 where the condition over decisions holds, else operand 1. SPACE only.
+
+    An `if` whose condition depends on decisions, and a repetition that is there or not.
+    """
+
+    kind: ClassVar[str] = "branch"
+    condition: Cases
+
+
+@attrs.frozen(kw_only=True)
 class Gather(Node):
-    """The merge of `low..high` of the operands. SPACE only."""
+    """The merge of `low..high` of the operands. SPACE only.
+
+    `widths` are the sizes that a concatenation `into split(...)` gives its members,
+    one name an operand: they are solved once the members are chosen.
+    """
 
     kind: ClassVar[str] = "gather"
     merge: str
@@ -158,6 +174,7 @@ class Gather(Node):
     names: tuple[str, ...]
     low: int
     high: int
+    widths: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -231,9 +248,9 @@ class MixTerm:
     choices: tuple[tuple[str, str], ...]
 
 
-AnyNode = Union[Input, Weight, State, Op, Merge, Call, Select, Gather, Var, Dist, Marginal, Arith, Mix]
+AnyNode = Union[Input, Weight, State, Op, Merge, Call, Select, Branch, Gather, Var, Dist, Marginal, Arith, Mix]
 
 KINDS: dict[str, type[Node]] = {
     k.kind: k
-    for k in (Input, Weight, State, Op, Merge, Call, Select, Gather, Var, Dist, Marginal, Arith, Mix)
+    for k in (Input, Weight, State, Op, Merge, Call, Select, Branch, Gather, Var, Dist, Marginal, Arith, Mix)
 }

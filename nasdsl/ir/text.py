@@ -20,17 +20,21 @@ from typing import Any
 
 import attrs
 
+from nasdsl.cases import Axis, Cases
 from nasdsl.errors import UserError
 from nasdsl.ir.graph import Graph, Module, Stage
 from nasdsl.ir.nodes import (
     KINDS,
     AnyNode,
     ArchType,
+    Branch,
+    Call,
     Gather,
     Loc,
     Merge,
     Mix,
     MixTerm,
+    Op,
     Select,
     Type,
     WeightType,
@@ -45,8 +49,26 @@ _COMMON = {"id", "operands", "type", "label", "loc"}
 
 def print_module(module: Module, *, places: bool = True) -> str:
     """The text of a module; `places=False` leaves out where nodes come from."""
-    graphs = "\n".join(print_graph(g, places=places) for g in module.graphs)
-    return f"module {module.stage.value} {{\n{graphs}\n}}\n"
+    tables = sorted(set().union(*(_tables(n) for g in module.graphs for n in g.nodes)), key=lambda c: c.name)
+    lines = [f"cases {c.name} = {_axes(c)} {json.dumps(c.table)}" for c in tables]
+    lines += [print_graph(g, places=places) for g in module.graphs]
+    return f"module {module.stage.value} {{\n" + "\n".join(lines) + "\n}\n"
+
+
+def _axes(cases: Cases) -> str:
+    return json.dumps([[a.decision, list(a.values)] for a in cases.axes])
+
+
+def _tables(node: AnyNode) -> set[Cases]:
+    """The tables over decisions that a node's text names."""
+    dims: list[object] = list(getattr(node.type, "dims", ())) + list(getattr(node.type, "shape", ()))
+    if isinstance(node, Op):
+        dims += [v for _, v in node.values]
+    elif isinstance(node, Call):
+        dims += [d for _, d in node.sizes]
+    elif isinstance(node, Branch):
+        return {node.condition}.union(*(d.cases for d in dims if isinstance(d, Dim)))
+    return set().union(*(d.cases for d in dims if isinstance(d, Dim)))
 
 
 def print_graph(graph: Graph, *, places: bool = True) -> str:
@@ -104,6 +126,8 @@ def _quoted(text: str) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, Dim):
         return f"<{value}>"
+    if isinstance(value, Cases):
+        return value.name
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
@@ -119,7 +143,7 @@ def _value(value: Any) -> str:
 
 _TOKEN = re.compile(
     r'\s*(?:(?P<string>"(?:[^"\\]|\\.)*")|(?P<id>%[\w.]+)|(?P<dim><[^<>]*>)'
-    r"|(?P<number>-?\d+(?:\.\d+)?(?:e-?\d+)?)|(?P<word>[A-Za-z_]\w*)|(?P<mark>[][(){}:=,+*%/-]))"
+    r"|(?P<cases>\$[0-9a-f]+)|(?P<number>-?\d+(?:\.\d+)?(?:e-?\d+)?)|(?P<word>[A-Za-z_]\w*)|(?P<mark>[][(){}:=,+*%/-]))"
 )
 
 
@@ -132,6 +156,7 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self.text = text
         self.position = 0
+        self.cases: dict[str, Cases] = {}
 
     def fail(self, expected: str) -> UserError:
         line = self.text.count("\n", 0, self.position) + 1
@@ -169,12 +194,27 @@ class _Reader:
         if word not in {s.value for s in Stage}:
             raise self.fail("one of the stages space, relaxed, concrete")
         self.expect("{")
+        while self.accept("cases"):
+            self.table()
         graphs = []
         while not self.accept("}"):
             graphs.append(self.graph())
         if self.text[self.position :].strip():
             raise self.fail("the end of the text")
         return Module(Stage(word), tuple(graphs), graphs[0].name if graphs else "network")
+
+    def table(self) -> None:
+        """`cases $name = [[decision, [option, ...]], ...] [value, ...]`."""
+        name = self.take("cases", "a name `$...`")
+        self.expect("=")
+        axes, table = self.value(), self.value()
+        try:
+            made = Cases(tuple(Axis(path, values) for path, values in axes), table)
+        except (TypeError, ValueError):
+            raise self.fail("a table over decisions") from None
+        if made.name != name:
+            raise self.fail(f"the table of {name}; this is the table of {made.name}")
+        self.cases[name] = made
 
     def graph(self) -> Graph:
         self.expect("graph")
@@ -260,6 +300,8 @@ class _Reader:
             return self.string()
         if token.startswith("<"):
             return self.dim(self.take()[1:-1])
+        if token in self.cases:
+            return self.cases[self.take()]
         if token == "[":
             self.take()
             items = []
@@ -274,7 +316,7 @@ class _Reader:
 
     def dim(self, text: str) -> Dim:
         try:
-            return parse_dim(text)
+            return parse_dim(text, self.cases)
         except (ValueError, ZeroDivisionError):
             raise self.fail("a size") from None
 

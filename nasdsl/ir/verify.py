@@ -11,6 +11,7 @@ from typing import Any
 
 import networkx as nx
 
+from nasdsl.cases import Cases
 from nasdsl.errors import InternalError, VerifyError
 from nasdsl.ir.analysis import digraph
 from nasdsl.ir.graph import Graph, Module, Stage
@@ -18,6 +19,7 @@ from nasdsl.ir.nodes import (
     AnyNode,
     ArchType,
     Arith,
+    Branch,
     Call,
     Dist,
     Gather,
@@ -37,7 +39,7 @@ from nasdsl.types import Dim, TensorType
 
 _COMMON = (Input, Op, Merge, Call, Weight, State)
 ALLOWED: dict[Stage, tuple[type, ...]] = {
-    Stage.SPACE: (*_COMMON, Select, Gather),
+    Stage.SPACE: (*_COMMON, Select, Branch, Gather),
     Stage.RELAXED: (*_COMMON, Var, Dist, Marginal, Arith, Mix),
     Stage.CONCRETE: _COMMON,
 }
@@ -125,10 +127,13 @@ class _Verifier:
         if a == b:
             return True
         try:
-            values = [tuple(tuple(d.evaluate(s) for d in dims) for dims in (a, b)) for s in self.sizes]
+            values = [tuple(tuple(d.value(s) for d in dims) for dims in (a, b)) for s in self.sizes]
         except KeyError:
             return False
-        return bool(values) and all(x == y for x, y in values)
+        # Tables over decisions agree where their place exists, which elaboration has proved.
+        return bool(values) and all(
+            m == n or isinstance(m, Cases) or isinstance(n, Cases) for x, y in values for m, n in zip(x, y, strict=True)
+        )
 
     def _op(self, node: Op) -> str:
         primitive = PRIMITIVES.get(node.op)

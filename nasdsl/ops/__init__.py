@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from nasdsl.ops.activation import GELU, HSWISH, RELU, SIGMOID, SWISH
+from nasdsl.ops.activation import GELU, HSWISH, LEAKY_RELU, RELU, SIGMOID, SWISH, TANH
 from nasdsl.ops.base import Misfit, Parameter, Primitive, Value, Values, WeightSpec
+from nasdsl.ops.channels import CHANNELS, SE, SHUFFLE, TRUNCATE, UPSAMPLE, ZEROS
 from nasdsl.ops.conv import CONV, DWCONV
 from nasdsl.ops.linear import LINEAR
 from nasdsl.ops.norm import BN
 from nasdsl.ops.pool import AVG_POOL, GLOBAL_POOL, MAX_POOL
 from nasdsl.ops.shape import CROP, DROP_PATH, FLATTEN, ID, NONE
+from nasdsl.ops.tokens import ATTENTION, CLASS_TOKEN, LAYER_NORM, POSITION, TAKE_TOKEN, TOKENS
 
 _ALL = (
     ID,
@@ -21,6 +23,8 @@ _ALL = (
     SWISH,
     HSWISH,
     SIGMOID,
+    TANH,
+    LEAKY_RELU,
     CONV,
     DWCONV,
     BN,
@@ -30,28 +34,25 @@ _ALL = (
     CROP,
     FLATTEN,
     LINEAR,
+    SE,
+    TRUNCATE,
+    CHANNELS,
+    SHUFFLE,
+    UPSAMPLE,
+    LAYER_NORM,
+    TOKENS,
+    CLASS_TOKEN,
+    POSITION,
+    ATTENTION,
+    TAKE_TOKEN,
     DROP_PATH,
+    ZEROS,
 )
 
 PRIMITIVES: Mapping[str, Primitive] = MappingProxyType({p.name: p for p in _ALL})
 """Every primitive by name, internal ones included."""
 
-PLANNED = frozenset(
-    {
-        "se",
-        "layer_norm",
-        "attention",
-        "tokens",
-        "class_token",
-        "position",
-        "take_token",
-        "truncate",
-    }
-)
-"""Primitives of the language's design that this version does not have yet."""
-
 __all__ = [
-    "PLANNED",
     "PRIMITIVES",
     "Misfit",
     "Parameter",

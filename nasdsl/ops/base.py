@@ -85,6 +85,7 @@ class Primitive:
         zero: returns zeros whatever its operand.
         pooling: a parameter-free local reduction (what DARTS puts a batch norm behind).
         internal: made by passes; not part of the language.
+        helper: the class of `nasdsl.runtime.standalone.blocks` that `module` names, if any.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Primitive:
     zero: bool = False
     pooling: bool = False
     internal: bool = False
+    helper: str = ""
 
     def parameter(self, name: str) -> Parameter | None:
         return next((p for p in self.parameters if p.name == name), None)
@@ -155,7 +157,8 @@ def window(
     reach = dilation * (kernel - 1) + 1
     dims = []
     for dim, axis in zip(source.dims[1:], ("high", "wide"), strict=True):
-        extent = sizes(dim)
+        # A window that its padding makes up for fits any input: not asking leaves nothing to prove.
+        extent = sizes(dim) if reach - 2 * pad > 1 else 1
         if extent + 2 * pad < reach:
             raise Misfit(
                 f"the window of `{name}` is {reach} {axis}, its input {extent}"

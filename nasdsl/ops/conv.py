@@ -28,22 +28,22 @@ _COMMON = (
 def _infer_conv(source: TensorType, values: Values, sizes: Sizes) -> TensorType:
     need("image", source, "conv")
     out, groups = size(values, "out"), integer(values, "groups")
-    for channels, what in ((sizes(source.channels), "input"), (sizes(out), "output")):
-        if channels % groups:
-            raise Misfit(f"`groups={groups}` does not divide the {channels} {what} channels")
+    for channels, what in ((source.channels, "input"), (out, "output")):
+        if groups > 1 and sizes(channels) % groups:
+            raise Misfit(f"`groups={groups}` does not divide the {sizes(channels)} {what} channels")
     return window(source, values, sizes, "conv", out, integer(values, "dilation"))
 
 
 def _conv_weights(source: TensorType, values: Values) -> tuple[WeightSpec, ...]:
-    kernel, out = Dim.of(integer(values, "k")), size(values, "out")
-    shape = (out, source.channels // integer(values, "groups"), kernel, kernel)
+    kernel, out = size(values, "k"), size(values, "out")
+    shape = (out, source.channels // size(values, "groups"), kernel, kernel)
     weight = WeightSpec("weight", shape)
     return (weight, WeightSpec("bias", (out,))) if values["bias"] else (weight,)
 
 
 def _conv_macs(source: TensorType, result: TensorType, values: Values) -> Dim:
-    kernel = integer(values, "k")
-    return result.elements() * (source.channels // integer(values, "groups")) * (kernel * kernel)
+    kernel = size(values, "k")
+    return result.elements() * (source.channels // size(values, "groups")) * (kernel * kernel)
 
 
 def _geometry(values: Values) -> str:
@@ -90,13 +90,13 @@ def _infer_dwconv(source: TensorType, values: Values, sizes: Sizes) -> TensorTyp
 
 
 def _dwconv_weights(source: TensorType, values: Values) -> tuple[WeightSpec, ...]:
-    kernel = Dim.of(integer(values, "k"))
+    kernel = size(values, "k")
     weight = WeightSpec("weight", (source.channels, Dim.of(1), kernel, kernel))
     return (weight, WeightSpec("bias", (source.channels,))) if values["bias"] else (weight,)
 
 
 def _dwconv_macs(source: TensorType, result: TensorType, values: Values) -> Dim:
-    kernel = integer(values, "k")
+    kernel = size(values, "k")
     return result.elements() * (kernel * kernel)
 
 

@@ -1,4 +1,4 @@
-"""The fully connected layer."""
+"""The fully connected layer, on vectors and on each token."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from nasdsl.types import Dim, TensorType
 
 
 def _infer(source: TensorType, values: Values, sizes: Sizes) -> TensorType:
-    need("vector", source, "linear")
-    return TensorType("vector", (size(values, "out"),))
+    if source.layout == "image":
+        need("vector", source, "linear")
+    return TensorType(source.layout, (size(values, "out"), *source.dims[1:]))
 
 
 def _weights(source: TensorType, values: Values) -> tuple[WeightSpec, ...]:
@@ -18,7 +19,7 @@ def _weights(source: TensorType, values: Values) -> tuple[WeightSpec, ...]:
 
 
 def _macs(source: TensorType, result: TensorType, values: Values) -> Dim:
-    return source.channels * result.channels
+    return source.channels * result.elements()
 
 
 def _module(source: TensorType, result: TensorType, values: Values) -> str:
@@ -27,7 +28,7 @@ def _module(source: TensorType, result: TensorType, values: Values) -> str:
 
 LINEAR = Primitive(
     name="linear",
-    summary="fully connected layer with bias",
+    summary="fully connected layer with bias, on a vector or on each token",
     parameters=(Parameter("out", "size", required=True), Parameter("bias", "flag", True)),
     infer=_infer,
     weights=_weights,

@@ -66,17 +66,18 @@ AVG_POOL = Primitive(
 
 
 def _infer_global(source: TensorType, values: Values, sizes: Sizes) -> TensorType:
-    need("image", source, "global_pool")
+    if source.layout == "vector":
+        need("image", source, "global_pool")
     return TensorType("vector", (source.channels,))
 
 
 def _global_function(source: TensorType, result: TensorType, values: Values) -> str:
-    return "{x}.mean((2, 3))"
+    return "{x}.mean(1)" if source.layout == "tokens" else "{x}.mean((2, 3))"
 
 
 GLOBAL_POOL = Primitive(
     name="global_pool",
-    summary="mean over all pixels: an image becomes a vector",
+    summary="mean over all pixels, or all tokens: the result is a vector",
     parameters=(),
     infer=_infer_global,
     function=_global_function,

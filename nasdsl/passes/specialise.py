@@ -18,10 +18,10 @@ from nasdsl.errors import InternalError
 from nasdsl.ir.analysis import prune
 from nasdsl.ir.graph import Graph, Module, Stage, call_owner
 from nasdsl.ir.homes import ALWAYS, homes
-from nasdsl.ir.nodes import AnyNode, ArchType, Call, Gather, Merge, Mix, Op, Select
-from nasdsl.ops import PRIMITIVES
+from nasdsl.ir.nodes import AnyNode, ArchType, Branch, Call, Gather, Merge, Mix, Op, Select, WeightType
+from nasdsl.ops import PRIMITIVES, Value
 from nasdsl.passes.base import Rename
-from nasdsl.types import TensorType
+from nasdsl.types import Dim, TensorType
 
 Choices = Mapping[str, Union[str, tuple[str, ...]]]
 
@@ -87,19 +87,24 @@ class _CutGraph:
         self.owner = owner
         self.rename = Rename()
         self.made: dict[str, AnyNode] = {}
+        self.split: dict[str, Dim | None] = {}
 
     def run(self) -> Graph:
         for node in self.graph.nodes:
-            self._node(node)
+            self._node(settled(node, self.cutter.choices))
         nodes = tuple(self.made.values())
         graph = self.graph.with_nodes(nodes, self.rename(self.graph.result))
-        graph = prune(graph, self._kept() if self.cutter.dead else ())
+        # A member that nothing reads has no width, so it is never built (NAS-Bench-101).
+        split = any(isinstance(n, Gather) and n.widths for n in self.graph.nodes)
+        graph = prune(graph, self._kept() if self.cutter.dead and not split else ())
+        if self.split:
+            graph = settle_widths(graph, self.split)
         return graph.with_nodes(self._call(n) for n in graph.nodes)
 
     def _kept(self) -> list[str]:
         """What was chosen outside any option: it stays, read or not."""
         always = homes(self.graph)
-        chosen = (Select, Gather, Mix, Merge)
+        chosen = (Select, Branch, Gather, Mix, Merge)
         return [
             self.rename(n.id) for n in self.graph.nodes if isinstance(n, chosen) and always[n.id] == ALWAYS
         ]
@@ -108,8 +113,12 @@ class _CutGraph:
         if isinstance(node, Select):
             chosen = node.options.index(str(self._choice(node.decision)))
             self.rename.set(node.id, node.operands[chosen])
+        elif isinstance(node, Branch):
+            self.rename.set(node.id, node.operands[0 if node.condition.at(self.cutter.choices) else 1])
         elif isinstance(node, Gather):
             chosen_names = self._choice(node.decision)
+            if node.widths:
+                self.split = shares(node, chosen_names)
             kept = [o for n, o in zip(node.names, node.operands, strict=True) if n in chosen_names]
             self._sum(node, node.merge, kept, node.operands)
         elif isinstance(node, Mix):
@@ -126,7 +135,7 @@ class _CutGraph:
             self.made[node.id] = attrs.evolve(node, operands=self.rename.all(node.operands))
 
     def _choice(self, local: str) -> str | tuple[str, ...]:
-        path = f"{self.owner}.{local}" if self.owner else local
+        path = f"{self.owner}.{local}" if self.owner and not local.startswith("/") else local.removeprefix("/")
         if path not in self.cutter.choices:
             # An inactive decision: any value will do, because nothing reads the result.
             return self._any(local)
@@ -163,6 +172,9 @@ class _CutGraph:
         if self._zero(like):
             self.rename.set(node.id, like)
             return
+        if isinstance(node, Gather) and node.merge == "concat":
+            self._no_members(node)
+            return
         base = self.made.get(like)
         while isinstance(base, Op) and base.operands and self._same_shape(base.operands[0], node):
             like = base.operands[0]
@@ -171,6 +183,20 @@ class _CutGraph:
             raise InternalError(f"specialise: %{node.id} has no activation to take its shape from")
         self.made[node.id] = Op(
             id=node.id, operands=(like,), type=node.type, op="none", label=node.label, loc=node.loc
+        )
+
+    def _no_members(self, node: Gather) -> None:
+        """A concatenation of nothing: zeros, made from an input of the cell, whose resolution is right."""
+        if not isinstance(node.type, TensorType):
+            raise InternalError(f"specialise: %{node.id} is not an activation")
+        self.made[node.id] = Op(
+            id=node.id,
+            operands=(self.graph.inputs[0].id,),
+            type=node.type,
+            op="zeros",
+            values=(("out", node.type.channels),),
+            label=node.label,
+            loc=node.loc,
         )
 
     def _same_shape(self, name: str, node: AnyNode) -> bool:
@@ -187,3 +213,87 @@ class _CutGraph:
         target = self.cutter.module.by_name[node.graph]
         made = self.cutter.graph(target, call_owner(self.owner, node))
         return attrs.evolve(node, graph=made.name, owner="", independent=False)
+
+
+def settled(node: AnyNode, choices: Choices) -> AnyNode:
+    """The node with every size that depends on decisions as it is under `choices`."""
+    type_ = node.type
+    if isinstance(type_, TensorType):
+        type_ = attrs.evolve(type_, dims=tuple(d.settle(choices) for d in type_.dims))
+    elif isinstance(type_, WeightType):
+        type_ = attrs.evolve(type_, shape=tuple(d.settle(choices) for d in type_.shape))
+    if isinstance(node, Op):
+        values = tuple((n, _settled_value(node.op, n, v, choices)) for n, v in node.values)
+        return attrs.evolve(node, type=type_, values=values)
+    if isinstance(node, Call):
+        return attrs.evolve(node, type=type_, sizes=tuple((n, d.settle(choices)) for n, d in node.sizes))
+    return node if type_ == node.type else attrs.evolve(node, type=type_)
+
+
+def _settled_value(op: str, name: str, value: Value, choices: Choices) -> Value:
+    if not isinstance(value, Dim):
+        return value
+    plain = value.settle(choices)
+    parameter = PRIMITIVES[op].parameter(name)
+    fixed = plain.constant
+    return fixed if parameter is not None and parameter.kind == "integer" and fixed is not None else plain
+
+
+def shares(node: Gather, chosen: str | tuple[str, ...]) -> dict[str, Dim | None]:
+    """The width of every chosen member of a concatenation `into split(C)`; None for the others.
+
+    k members share C: each gets C // k, the first C mod k one more (NAS-Bench-101, appendix S.1).
+    """
+    if not isinstance(node.type, TensorType):
+        raise InternalError(f"specialise: %{node.id} is not an activation")
+    total = node.type.channels
+    ranks = {n: i for i, n in enumerate(n for n in node.names if n in chosen)}
+    count = max(1, len(ranks))
+    return {
+        width: (total + (count - 1 - ranks[name])) // count if name in ranks else None
+        for name, width in zip(node.names, node.widths, strict=True)
+    }
+
+
+def settle_widths(graph: Graph, split: Mapping[str, Dim | None]) -> Graph:
+    """Gives every open width its size: its share, or that of the widest of its readers.
+
+    Shares fall from the first member to the last, so the widest reader is the one whose share
+    comes first.
+    """
+    order = [w for w, share in split.items() if share is not None]
+    share_of: dict[str, str] = {w: w for w in order}
+    readers: dict[str, set[str]] = {}
+    for node in graph.nodes:
+        wide = _open(node.type, split)
+        for operand in node.operands:
+            narrow = _open(graph.by_id[operand].type, split)
+            if wide is not None and narrow is not None and wide != narrow:
+                readers.setdefault(narrow, set()).add(wide)
+    for width in reversed(tuple(split)):
+        if width not in share_of:
+            found = [share_of[r] for r in readers.get(width, ()) if r in share_of]
+            if found:
+                share_of[width] = min(found, key=order.index)
+    sizes = {w: Dim.of(split[s] or 0) for w, s in share_of.items()}
+    return graph.with_nodes(_substituted(n, sizes) for n in graph.nodes)
+
+
+def _open(type_: object, split: Mapping[str, Dim | None]) -> str | None:
+    if not isinstance(type_, TensorType):
+        return None
+    name = str(type_.channels)
+    return name if name in split else None
+
+
+def _substituted(node: AnyNode, sizes: Mapping[str, Dim]) -> AnyNode:
+    if isinstance(node.type, TensorType):
+        node = attrs.evolve(node, type=node.type.substitute(sizes))
+    elif isinstance(node.type, WeightType):
+        node = attrs.evolve(
+            node, type=attrs.evolve(node.type, shape=tuple(d.substitute(sizes) for d in node.type.shape))
+        )
+    if isinstance(node, Op):
+        values = ((n, v.substitute(sizes) if isinstance(v, Dim) else v) for n, v in node.values)
+        return attrs.evolve(node, values=tuple(values))
+    return node

@@ -7,6 +7,7 @@ space it belongs to and reads back as itself.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -20,7 +21,14 @@ from nasdsl.space.decisions import Choice, Decision, DecisionTable
 
 
 def _frozen(choices: Mapping[str, Any]) -> Mapping[str, Choice]:
-    return MappingProxyType({k: v if isinstance(v, str) else tuple(v) for k, v in choices.items()})
+    return MappingProxyType({k: _plain(v) for k, v in choices.items()})
+
+
+def _plain(value: Any) -> Choice:
+    """A choice as it is kept: numbers by their text, lists of inputs as tuples."""
+    if isinstance(value, (int, float)):
+        return repr(value)
+    return value if isinstance(value, str) else tuple(value)
 
 
 @attrs.frozen(eq=False)
@@ -61,7 +69,7 @@ class Architecture:
             data = json.loads(text)
             choices = data["choices"]
             good = isinstance(choices, dict) and all(
-                isinstance(v, str) or (isinstance(v, list) and all(isinstance(i, str) for i in v))
+                isinstance(v, (str, int, float)) or (isinstance(v, list) and all(isinstance(i, str) for i in v))
                 for v in choices.values()
             )
             if not good:
@@ -84,7 +92,7 @@ def check_choices(table: DecisionTable, choices: Mapping[str, Any]) -> dict[str,
     for path in choices:
         if path not in table.by_path:
             raise _misfit(f"the space has no decision `{path}`{did_you_mean(path, table.by_path)}")
-    plain = {k: v if isinstance(v, str) else tuple(v) for k, v in choices.items()}
+    plain = {k: _option(table.by_path[k], _plain(v)) for k, v in choices.items()}
     for path, value in plain.items():
         _check_value(table.by_path[path], value)
     active = table.active(plain)
@@ -101,8 +109,17 @@ def check_choices(table: DecisionTable, choices: Mapping[str, Any]) -> dict[str,
     return kept
 
 
+def _option(decision: Decision, value: Choice) -> Choice:
+    """The option that is meant: a number may be written in another way than in the file (1 for 1.0)."""
+    if isinstance(value, str) and value not in decision.options:
+        with contextlib.suppress(ValueError):
+            number = float(value)
+            return next((o for o, n in zip(decision.options, decision.numbers, strict=False) if n == number), value)
+    return value
+
+
 def _check_value(decision: Decision, value: Choice) -> None:
-    if decision.kind == "op":
+    if decision.kind != "inputs":
         if not isinstance(value, str):
             raise _misfit(f"decision `{decision.path}` takes one option, not a list")
         if value not in decision.options:

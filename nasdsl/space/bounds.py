@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nasdsl.ir.cost import node_count
+from nasdsl.cases import Cases
+from nasdsl.ir.cost import node_costs
 from nasdsl.ir.graph import Graph, Module
 from nasdsl.ir.homes import ALWAYS, Home, homes
-from nasdsl.ir.nodes import Call, Gather, Select
+from nasdsl.ir.nodes import Branch, Call, Gather, Select
+from nasdsl.types import Integer
 
 Bounds = tuple[int, int]
 
@@ -26,9 +28,9 @@ class _Bounder:
     def __init__(self, module: Module, measure: str) -> None:
         self.module = module
         self.measure = measure
-        self.known: dict[tuple[str, tuple[tuple[str, int], ...]], Bounds] = {}
+        self.known: dict[tuple[str, tuple[tuple[str, Integer], ...]], Bounds] = {}
 
-    def graph(self, graph: Graph, sizes: Mapping[str, int]) -> Bounds:
+    def graph(self, graph: Graph, sizes: Mapping[str, Integer]) -> Bounds:
         """Cost of everything that is always there, plus the bounds of each choice."""
         key = (graph.name, tuple(sorted(sizes.items())))
         if key not in self.known:
@@ -39,23 +41,31 @@ class _Bounder:
         return self.known[key]
 
     def _all(
-        self, graph: Graph, home: Home, members: Mapping[Home, list[str]], sizes: Mapping[str, int]
+        self, graph: Graph, home: Home, members: Mapping[Home, list[str]], sizes: Mapping[str, Integer]
     ) -> Bounds:
         costs = [self._node(graph, n, members, sizes) for n in members.get(home, [])]
         return sum(c[0] for c in costs), sum(c[1] for c in costs)
 
     def _node(
-        self, graph: Graph, node_id: str, members: Mapping[Home, list[str]], sizes: Mapping[str, int]
+        self, graph: Graph, node_id: str, members: Mapping[Home, list[str]], sizes: Mapping[str, Integer]
     ) -> Bounds:
         node = graph.by_id[node_id]
         if isinstance(node, Call):
-            inner = {n: d.evaluate(sizes) for n, d in node.sizes}
+            inner = {n: d.value(sizes) for n, d in node.sizes}
             return self.graph(self.module.by_name[node.graph], inner)
-        own = int(getattr(node_count(graph, node, sizes), self.measure))
-        if not isinstance(node, (Select, Gather)):
-            return own, own
+        if any(w in str(node.type) for w in self.open(graph)):
+            return 0, 0  # a width that members share: not bounded here
+        value = getattr(node_costs(graph, node, sizes), self.measure)
+        table = value.table if isinstance(value, Cases) else (value,)
+        own = int(min(table)), int(max(table))
+        if not isinstance(node, (Select, Branch, Gather)):
+            return own
         parts = [self._all(graph, (node_id, operand), members, sizes) for operand in node.operands]
         lows, highs = sorted(p[0] for p in parts), sorted((p[1] for p in parts), reverse=True)
-        if isinstance(node, Select):
-            return own + lows[0], own + highs[0]
-        return own + sum(lows[: node.low]), own + sum(highs[: node.high])
+        if isinstance(node, (Select, Branch)):
+            return own[0] + lows[0], own[1] + highs[0]
+        return own[0] + sum(lows[: node.low]), own[1] + sum(highs[: node.high])
+
+    @staticmethod
+    def open(graph: Graph) -> tuple[str, ...]:
+        return tuple(w for n in graph.nodes if isinstance(n, Gather) for w in n.widths)

@@ -13,13 +13,20 @@ from functools import lru_cache
 
 import attrs
 
+from nasdsl.cases import Cases, TooManyCasesError, both
+from nasdsl.cases import Value as Cased
 from nasdsl.diagnostics import Diagnostics, Label, Span
 from nasdsl.ir.graph import Graph
-from nasdsl.ir.nodes import AnyNode, Call, Gather, Input, Loc, Merge, Op, Select, State, Weight, WeightType
+from nasdsl.ir.nodes import AnyNode, Branch, Call, Gather, Input, Loc, Merge, Op, Select, State, Weight, WeightType
 from nasdsl.ops import PRIMITIVES, Value
-from nasdsl.space.decisions import Decision, Event
-from nasdsl.space.values import Abort, Tensor
-from nasdsl.types import Dim, TensorType
+from nasdsl.space.decisions import Decision, Event, Guard
+from nasdsl.space.values import Abort, Size, Tensor
+from nasdsl.types import Dim, Integer, TensorType
+
+Uses = tuple[tuple[str, Span], ...]
+"""The uses of operations that lead to a place, outermost first."""
+
+MAX_GUARDS = 5_000
 
 MAX_STEPS = 250_000
 """Evaluations of one elaboration; DARTS takes eight thousand, and a second does fifty thousand."""
@@ -48,7 +55,8 @@ class Place:
         path: readable path inside the graph's owner, `n[2]`.
         role: what a decision written here is called; `op` unless it has a name of its own.
         label: names modules; follows `path` and the option taken.
-        when: the innermost event that this place depends on.
+        when: the guards of this place, inside its graph (see `Decision.when`).
+        given: the condition over decisions that holds here, for proofs.
         uses: the places of use that lead here, for errors inside definitions.
     """
 
@@ -56,20 +64,42 @@ class Place:
     path: str
     role: str = ""
     label: str = ""
-    when: Event | None = None
+    when: tuple[Guard, ...] | None = None
+    given: Cased = True
     uses: tuple[tuple[str, Span], ...] = ()
 
-    def decision_path(self) -> str:
-        return f"{self.path}.{self.role or 'op'}" if self.path else (self.role or "op")
+    def decision_path(self, default: str = "op") -> str:
+        role = self.role or default
+        return f"{self.path}.{role}" if self.path else role
+
+    def inside(self, decision: str, option: str) -> tuple[Guard, ...]:
+        """The guards of what is there when a decision of this place takes an option."""
+        return ((Event(self.builder.absolute(decision), option),),)
+
+    def under(self, condition: Cased) -> Place:
+        """This place where a condition over decisions holds. Raises TooManyCasesError."""
+        if not isinstance(condition, Cases):
+            return self
+        guards = tuple(
+            tuple(Event(d, o) for d, o in choices.items() if isinstance(o, str))
+            for choices, holds in condition.items()
+            if holds
+        )
+        known = self.builder.known
+        implied = any(d in known and known[d].when == self.when for d in condition.decisions)
+        if self.when is not None and not implied:
+            guards = tuple((*outer, *inner) for outer in self.when for inner in guards)
+        if len(guards) > MAX_GUARDS:
+            raise TooManyCasesError(condition.decisions)
+        return attrs.evolve(self, when=guards, given=both(self.given, condition))
 
 
-@attrs.define
-class Activation:
-    """When an owner's decisions exist: `always`, or by events, or whenever another owner is active."""
+@attrs.frozen
+class CellUse:
+    """A use of an owner's decisions: by whom, and under which of the caller's guards."""
 
-    always: bool = False
-    events: list[Event] = attrs.Factory(list)
-    callers: list[str] = attrs.Factory(list)
+    caller: str
+    when: tuple[Guard, ...] | None
 
 
 @attrs.define
@@ -79,27 +109,42 @@ class Owner:
     path: str
     decisions: dict[str, Decision] = attrs.Factory(dict)
     complete: bool = False
-    activation: Activation = attrs.Factory(Activation)
+    uses: list[CellUse] = attrs.Factory(list)
 
 
 class Builder:
     """One graph under construction; `owner` collects its decisions."""
 
-    def __init__(self, name: str, owner: Owner, sizes: Mapping[str, int], diagnostics: Diagnostics) -> None:
+    def __init__(
+        self,
+        name: str,
+        owner: Owner,
+        sizes: Mapping[str, Integer],
+        known: dict[str, Decision],
+        diagnostics: Diagnostics,
+    ) -> None:
         self.name = name
         self.owner = owner
         self.sizes = dict(sizes)
+        self.known = known  # every decision of the space so far, by its full path
         self.diagnostics = diagnostics
         self.nodes: list[AnyNode] = []
         self._ids: set[str] = set()
         self._weights: set[str] = set()
-        self._local: dict[str, Span] = {}
+        self._local: dict[str, tuple[Span, Uses]] = {}
+        self.open: set[str] = set()  # widths that are settled when members are chosen
 
-    def size(self, dim: Dim) -> int:
-        return dim.evaluate(self.sizes)
+    def absolute(self, path: str) -> str:
+        """The full path of a decision of this graph's owner."""
+        return f"{self.owner.path}.{path}" if self.owner.path else path
 
-    def shape(self, type_: TensorType) -> tuple[int, ...]:
-        return type_.evaluate(self.sizes)
+    def size(self, dim: Dim) -> Size:
+        if self.open and not self.open.isdisjoint(dim.names):
+            return dim.substitute({n: Dim.of(v) for n, v in self.sizes.items()})
+        return dim.value(self.sizes)
+
+    def shape(self, type_: TensorType) -> tuple[Size, ...]:
+        return tuple(self.size(d) for d in type_.dims)
 
     def fresh(self, hint: str, taken: set[str] | None = None) -> str:
         taken = self._ids if taken is None else taken
@@ -163,6 +208,7 @@ class Builder:
         span: Span,
         names: tuple[str, ...] = (),
     ) -> Tensor:
+        """Adds the sum or concatenation of values."""
         node = Merge(
             id=self.fresh(plain(place.label)),
             operands=tuple(p.id for p in parts),
@@ -215,6 +261,20 @@ class Builder:
         self.nodes.append(node)
         return Tensor(node.id, type_, self.shape(type_))
 
+    def branch(
+        self, condition: Cases, yes: Tensor, no: Tensor, type_: TensorType, place: Place, span: Span
+    ) -> Tensor:
+        node = Branch(
+            id=self.fresh(plain(place.label)),
+            operands=(yes.id, no.id),
+            type=type_,
+            condition=condition,
+            label=place.label,
+            loc=loc_of(span),
+        )
+        self.nodes.append(node)
+        return Tensor(node.id, type_, self.shape(type_))
+
     def gather(
         self,
         kind: str,
@@ -223,6 +283,7 @@ class Builder:
         type_: TensorType,
         place: Place,
         span: Span,
+        widths: tuple[str, ...] = (),
     ) -> Tensor:
         node = Gather(
             id=self.fresh(plain(place.label)),
@@ -233,30 +294,38 @@ class Builder:
             names=decision.options,
             low=decision.low,
             high=decision.high,
+            widths=widths,
             label=place.label,
             loc=loc_of(span),
         )
         self.nodes.append(node)
         return Tensor(node.id, type_, self.shape(type_))
 
-    def decide(self, decision: Decision, span: Span) -> None:
-        """Records a decision of this graph's owner. Raises Abort on NAS303."""
+    def decide(self, decision: Decision, span: Span, uses: Uses) -> None:
+        """Records a decision of this graph's owner.
+
+        A decision that is written once and read several times, because it was given a
+        name, is one decision: same words, same way of getting there. Raises Abort on NAS303.
+        """
         earlier = self._local.get(decision.path)
-        full = f"{self.owner.path}.{decision.path}" if self.owner.path else decision.path
+        full = self.absolute(decision.path)
+        known = self.owner.decisions.get(decision.path)
+        if earlier == (span, uses) and known == decision:
+            return
         if earlier is not None:
             self.diagnostics.error(
                 "NAS303",
                 f"two decisions here have the path `{full}`",
                 span,
                 "the second",
-                secondary=(Label(earlier, "the first"),) if earlier != span else (),
+                secondary=(Label(earlier[0], "the first"),) if earlier[0] != span else (),
                 help="give one of them a name of its own, with `where NAME = choose ...` or as a cell's value",
             )
             raise Abort
-        self._local[decision.path] = span
-        known = self.owner.decisions.get(decision.path)
+        self._local[decision.path] = (span, uses)
         if known is None and not self.owner.complete:
             self.owner.decisions[decision.path] = decision
+            self.known[full] = attrs.evolve(decision, path=full)
         elif known != decision:
             self.diagnostics.error(
                 "NAS303",
@@ -281,6 +350,9 @@ class Builder:
             if isinstance(node, Call):
                 for _, dim in node.sizes:
                     used |= dim.names
+            elif isinstance(node, Op):
+                for _, value in node.values:
+                    used |= value.names if isinstance(value, Dim) else set()
         sizes = tuple(name for name in self.sizes if name in used)
         self.owner.complete = True
         return Graph(name=self.name, sizes=sizes, nodes=tuple(self.nodes), result=result.id, cell=cell)

@@ -11,14 +11,13 @@ import attrs
 
 from nasdsl.diagnostics import Span
 from nasdsl.ir.graph import Graph
-from nasdsl.space.builder import Builder, Owner, Place
-from nasdsl.space.decisions import Event
+from nasdsl.space.builder import Builder, CellUse, Owner, Place
 from nasdsl.space.evaluator import Evaluator
 from nasdsl.space.values import Abort, FamilyValue, Num, Operation, Scope, Tensor, Thunk, Value
 from nasdsl.syntax import ast
-from nasdsl.types import Dim, TensorType
+from nasdsl.types import Dim, Integer, TensorType
 
-_AXES = {"image": ("c", "h", "w"), "vector": ("d",)}
+_AXES = {"image": ("c", "h", "w"), "tokens": ("d", "l"), "vector": ("d",)}
 
 
 @attrs.frozen
@@ -64,9 +63,15 @@ def use_cell(
     kept = {a.name.text: a for a in reversed(defaults) if a.name is not None and a.name.text not in said}
     # A cell's inputs come with the values it is applied to; only its parameters are bound here.
     parameters = ast.Formals((), item.formals.ambient)
-    bound = elab.bind_formals(parameters, (*kept.values(), *arguments), scope, f"cell `{name}`", span)
+    given_here = (*kept.values(), *arguments)
+    late = any(elab.choosing(a.value) for a in given_here)
+    early = None if late else elab.bind_formals(parameters, given_here, scope, f"cell `{name}`", span)
 
     def run(inputs: tuple[Tensor, ...], place: Place) -> Tensor:
+        bound = early
+        if bound is None:
+            # A choice among the arguments belongs to the place where the cell is used.
+            bound = elab.bind_formals(parameters, given_here, scope, f"cell `{name}`", span, place)
         owner, relative = _owner(elab, name, place, independent)
         inner, sizes, concrete = _sizes(item, inputs, bound, place)
         key = (name, owner.path, concrete)
@@ -87,15 +92,13 @@ def _owner(elab: Evaluator, name: str, place: Place, independent: bool) -> tuple
     relative = f"{place.path}.{name}" if independent and place.path else name
     path = f"{caller.path}.{relative}" if independent and caller.path else relative
     owner = elab.owners.setdefault(path, Owner(path))
-    if place.when is not None:
-        decision = f"{caller.path}.{place.when.decision}" if caller.path else place.when.decision
-        owner.activation.events.append(Event(decision, place.when.option))
-    else:
-        owner.activation.callers.append(caller.path)
+    use = CellUse(caller.path, place.when)
+    if use not in owner.uses:
+        owner.uses.append(use)
     return owner, relative
 
 
-Sizes = dict[str, tuple[Dim, int]]
+Sizes = dict[str, tuple[Dim, Integer]]
 
 
 def _sizes(
@@ -105,8 +108,8 @@ def _sizes(
     sizes: Sizes = {}
     inner: dict[str, Value | Thunk] = {}
     for name, value in bound.items():
-        if isinstance(value, Num) and value.dim is not None:
-            sizes[name] = (value.dim, int(value.value))
+        if isinstance(value, Num) and value.dim is not None and not isinstance(value.value, Dim):
+            sizes[name] = (value.dim, value.value)  # type: ignore[assignment]
             inner[name] = Num(value.value, Dim.of(name))
         else:
             inner[name] = value
@@ -118,9 +121,11 @@ def _sizes(
             while symbol in taken:
                 symbol += "_"
             taken.add(symbol)
+            if isinstance(extent, Dim):
+                raise Abort  # reported: a cell needs sizes that are known
             sizes[symbol] = (dim, extent)
     layouts = tuple(t.type.layout for t in inputs)
-    others = tuple((n, v) for n, v in bound.items() if not (isinstance(v, Num) and v.dim is not None))
+    others = tuple((n, v) for n, v in bound.items() if n not in sizes)
     key = (layouts, tuple((n, v) for n, (_, v) in sizes.items()), others)
     return inner, sizes, key
 
@@ -136,7 +141,8 @@ def _instantiate(
     place: Place,
     span: Span,
 ) -> Instance:
-    builder = Builder(name, owner, {n: v for n, (_, v) in sizes.items()}, elab.diagnostics)
+    builder = Builder(name, owner, {n: v for n, (_, v) in sizes.items()}, elab.known, elab.diagnostics)
+    split = _split_family(item)
     names: dict[str, Value | Thunk] = dict(inner)
     symbols = [n for n in sizes if n not in inner]
     for formal, tensor in zip(item.formals.own, inputs, strict=True):
@@ -148,7 +154,8 @@ def _instantiate(
     failed = False
     for bind in item.body:
         try:
-            names[bind.name.text] = _bound_value(elab, bind, scope, Place(builder, "", uses=uses))
+            open_width = split[1] if split is not None and split[0] == bind.name.text else None
+            names[bind.name.text] = _bound_value(elab, bind, scope, Place(builder, "", uses=uses), open_width)
         except Abort:
             names[bind.name.text] = Poison()  # type: ignore[assignment]
             failed = True
@@ -168,8 +175,27 @@ def _instantiate(
     return Instance(graph.name, graph.sizes, result.type)
 
 
-def _bound_value(elab: Evaluator, bind: ast.Bind, scope: Scope, blank: Place) -> Value:
-    """The value of one line of a cell; a family is built member by member."""
+def _split_family(item: ast.CellDef) -> tuple[str, str] | None:
+    """The family whose members a `concat of ... into split(C)` cuts to width, and the name of that width."""
+    for bind in item.body:
+        into = bind.value.into if isinstance(bind.value, ast.Gather) else None
+        if not (isinstance(into, ast.Call) and isinstance(into.function, ast.Name)):
+            continue
+        source = bind.value.sources[0].place if isinstance(bind.value, ast.Gather) else None
+        total = into.arguments[0].value if into.arguments else None
+        if isinstance(source, ast.Name) and isinstance(total, ast.Name):
+            return source.text, total.text
+    return None
+
+
+def _bound_value(
+    elab: Evaluator, bind: ast.Bind, scope: Scope, blank: Place, open_width: str | None = None
+) -> Value:
+    """The value of one line of a cell; a family is built member by member.
+
+    Args:
+        open_width: the name that stands, inside a member, for a width that is settled later.
+    """
     name = bind.name.text
     if bind.family is None:
         place = attrs.evolve(blank, path=name, label=name)
@@ -191,6 +217,10 @@ def _bound_value(elab: Evaluator, bind: ast.Bind, scope: Scope, blank: Place) ->
         path = f"{name}[{i}]"
         family = FamilyValue(name, members)
         inner = scope.inner({"earlier": family, name: family})
+        if open_width is not None:
+            width = Dim.of(f"w_{name}_{i}")
+            blank.builder.open.add(f"w_{name}_{i}")
+            inner = inner.inner({open_width: Num(width, width)})
         made = elab.value(bind.value, inner, attrs.evolve(blank, path=path, label=path))
         members = (*members, attrs.evolve(made, name=path))
     return FamilyValue(name, members)

@@ -19,7 +19,7 @@ from nasdsl.ir.graph import Module
 from nasdsl.ir.text import print_module
 from nasdsl.space.bounds import cost_bounds
 from nasdsl.space.builder import Owner
-from nasdsl.space.decisions import Decision, DecisionTable, Event
+from nasdsl.space.decisions import Decision, DecisionTable, Guard
 from nasdsl.space.elaborate import Elaborated, Elaborator
 from nasdsl.space.names import Names
 from nasdsl.space.notation import NOTATIONS
@@ -172,13 +172,6 @@ def _planned(names: Names, diagnostics: Diagnostics) -> None:
             )
         elif isinstance(item, ast.SetExtend):
             diagnostics.error("NAS901", "additions to a set are not yet available", item.span, "written here")
-        elif isinstance(item, ast.Bind):
-            diagnostics.error(
-                "NAS901",
-                "decisions with a name at the level of the space are not yet available",
-                item.span,
-                "written here",
-            )
 
 
 def _assemble(
@@ -228,51 +221,73 @@ def _assemble(
 
 
 def decision_table(owners: Iterable[Owner]) -> DecisionTable:
-    """All decisions under their full paths, callers before the cells they call."""
+    """All decisions under their full paths, each after those that it waits for."""
     known = {o.path: o for o in owners}
-    order: list[str] = []
-    visiting: set[str] = set()
+    when: dict[str, tuple[Guard, ...] | None] = {}
+    absolute: dict[str, Decision] = {}
+    pending: set[str] = set()
 
-    def before(path: str) -> list[str]:
-        activation = known[path].activation
-        owned = {f"{p}.{d}" if p else d: p for p, o in known.items() for d in o.decisions}
-        return [*activation.callers, *(owned[e.decision] for e in activation.events)]
+    def activation(path: str) -> tuple[Guard, ...] | None:
+        """When an owner's decisions exist: whenever one of its uses does."""
+        if path not in when and path not in pending:
+            pending.add(path)
+            uses = [_inside(activation(u.caller), u.when, known[u.caller]) for u in known[path].uses]
+            always = path == "" or any(u is None for u in uses)
+            when[path] = None if always else tuple(dict.fromkeys(g for u in uses for g in u or ()))
+        return when.get(path)
 
-    def visit(path: str) -> None:
-        if path in visiting:
+    for path, owner in known.items():
+        prefix = f"{path}." if path else ""
+        for decision in owner.decisions.values():
+            guards = _inside(activation(path), decision.when, owner)
+            absolute[prefix + decision.path] = attrs.evolve(decision, path=prefix + decision.path, when=guards)
+    ordered: dict[str, Decision] = {}
+
+    def place(path: str) -> None:
+        if path in ordered:
             return
-        visiting.add(path)
-        for earlier in before(path):
-            visit(earlier)
-        order.append(path)
+        for guard in absolute[path].when or ():
+            for event in guard:
+                place(event.decision)
+        ordered[path] = absolute[path]
+
+    for path in _callers_first(known):
+        prefix = f"{path}." if path else ""
+        for local in known[path].decisions:
+            place(prefix + local)
+    return DecisionTable(tuple(ordered.values()))
+
+
+def _callers_first(known: Mapping[str, Owner]) -> list[str]:
+    order: dict[str, None] = {}
+
+    def visit(path: str, trail: tuple[str, ...] = ()) -> None:
+        if path in order or path in trail:
+            return
+        for use in known[path].uses:
+            visit(use.caller, (*trail, path))
+        order[path] = None
 
     for path in known:
         visit(path)
-    when: dict[str, tuple[Event, ...] | None] = {}
-    decisions: list[Decision] = []
-    for path in order:
-        when[path] = _activation(known[path], when)
-        decisions.extend(_absolute(path, d, when[path]) for d in known[path].decisions.values())
-    return DecisionTable(tuple(decisions))
+    return list(order)
 
 
-def _activation(owner: Owner, when: Mapping[str, tuple[Event, ...] | None]) -> tuple[Event, ...] | None:
-    if owner.activation.always:
-        return None
-    events = list(owner.activation.events)
-    for caller in owner.activation.callers:
-        inherited = when[caller]
-        if inherited is None:
-            return None
-        events.extend(inherited)
-    return tuple(dict.fromkeys(events))
-
-
-def _absolute(path: str, decision: Decision, active: tuple[Event, ...] | None) -> Decision:
-    prefix = f"{path}." if path else ""
-    local = decision.when
-    events = active if local is None else tuple(Event(prefix + e.decision, e.option) for e in local)
-    return attrs.evolve(decision, path=prefix + decision.path, when=events)
+def _inside(
+    outer: tuple[Guard, ...] | None, inner: tuple[Guard, ...] | None, owner: Owner
+) -> tuple[Guard, ...] | None:
+    """Both guards at once. A guard on a decision of `owner` says already that the owner is active."""
+    if inner is None or outer is None:
+        return outer if inner is None else inner
+    prefix = f"{owner.path}." if owner.path else ""
+    own = {prefix + d for d in owner.decisions}
+    found: list[Guard] = []
+    for guard in inner:
+        if any(e.decision in own for e in guard):
+            found.append(guard)
+        else:
+            found.extend(tuple(dict.fromkeys((*o, *guard))) for o in outer)
+    return tuple(dict.fromkeys(found))
 
 
 def _limits(

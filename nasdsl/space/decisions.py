@@ -7,16 +7,16 @@ decisions are active.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from functools import cached_property
 from types import MappingProxyType
-from typing import Literal, Union
+from itertools import combinations
+from typing import Literal
 
 import attrs
 
+from nasdsl.cases import Axis, Choice
 from nasdsl.diagnostics import Span
-
-Choice = Union[str, tuple[str, ...]]
 
 
 @attrs.frozen
@@ -27,28 +27,55 @@ class Event:
     option: str
 
 
+Guard = tuple[Event, ...]
+"""Events that must all have happened."""
+
+
 @attrs.frozen
 class Decision:
     """One place of the file where an architecture chooses.
 
     Attributes:
         path: readable and stable, `normal.n[2].inputs`.
-        kind: `op` takes one option name, `inputs` a tuple of `low..high` of them in declared order.
-        when: None if always active; else active when at least one of the events happened.
+        kind: `op` and `number` take one option name, `inputs` a tuple of `low..high` of them in
+            declared order.
+        when: None if always active; else active when all events of at least one guard happened.
+        numbers: for `number`, the number that each option is.
     """
 
     path: str
-    kind: Literal["op", "inputs"]
+    kind: Literal["op", "inputs", "number"]
     options: tuple[str, ...]
     low: int = 1
     high: int = 1
-    when: tuple[Event, ...] | None = None
+    when: tuple[Guard, ...] | None = None
+    numbers: tuple[int | float, ...] = ()
     span: Span | None = attrs.field(default=None, eq=False, repr=False)
+
+    @property
+    def values(self) -> tuple[Choice, ...]:
+        """Everything that an architecture may say here."""
+        if self.kind != "inputs":
+            return self.options
+        sizes = range(self.low, self.high + 1)
+        return tuple(c for size in sizes for c in combinations(self.options, size))
+
+    @property
+    def axis(self) -> Axis:
+        """This decision as something that sizes depend on."""
+        return Axis(self.path, self.values)
+
+    def active(self, happened: Set[Event]) -> bool:
+        """Whether an architecture in which exactly these events happened makes this decision."""
+        return self.when is None or any(all(e in happened for e in guard) for guard in self.when)
 
     def taken(self, choice: Choice) -> tuple[Event, ...]:
         """The events that a value of this decision makes happen."""
         names = (choice,) if isinstance(choice, str) else choice
         return tuple(Event(self.path, name) for name in names)
+
+
+__all__ = ["Choice", "Decision", "DecisionTable", "Event", "Guard"]
 
 
 @attrs.frozen(slots=False)
@@ -66,7 +93,7 @@ class DecisionTable:
         happened: set[Event] = set()
         found = []
         for decision in self.decisions:
-            if decision.when is None or any(e in happened for e in decision.when):
+            if decision.active(happened):
                 found.append(decision)
                 if decision.path in choices:
                     happened.update(decision.taken(choices[decision.path]))

@@ -15,6 +15,7 @@ from functools import partial
 
 import attrs
 
+from nasdsl.cases import Cases
 from nasdsl.diagnostics import Diagnostics, Span, did_you_mean
 from nasdsl.ir.graph import Module, Stage
 from nasdsl.space import numbers
@@ -25,6 +26,7 @@ from nasdsl.space.values import (
     Abort,
     ListValue,
     Num,
+    Operation,
     Tensor,
     Value,
 )
@@ -32,7 +34,11 @@ from nasdsl.syntax import ast
 from nasdsl.types import Dim, TensorType
 
 MAX_DEPTH = 200
-_INPUTS = {"image": ("channels", "height", "width"), "vector": ("dim",)}
+_INPUTS = {
+    "image": ("channels", "height", "width"),
+    "tokens": ("dim", "length"),
+    "vector": ("dim",),
+}
 
 
 @attrs.frozen
@@ -53,6 +59,8 @@ class Elaborator(Expressions):
         self.settings = settings
         self._parameters: dict[str, Value] = {}
         self._pending: list[str] = []
+        self._bound: dict[str, Value] = {}
+        self._root = Builder("network", Owner(""), {}, self.known, diagnostics)
 
     def run(self) -> Elaborated | None:
         """Elaborates input, parameters and network; None after errors that leave nothing to build."""
@@ -73,10 +81,11 @@ class Elaborator(Expressions):
             sys.setrecursionlimit(limit)
 
     def _network(self, declared: ast.Input, network: ast.Network) -> Elaborated | None:
+        self.owners[""] = self._root.owner
+        for bind in self.names.items(ast.Bind):
+            self._quietly(partial(self.binding, bind.name.text))
         type_ = self._input(declared)
-        owner = self.owners[""] = Owner("")
-        owner.activation.always = True
-        builder = Builder("network", owner, {}, self.diagnostics)
+        builder = self._root
         memory = [builder.input("x", type_, declared.span)]
         started = False
         for step in network.steps:
@@ -98,6 +107,15 @@ class Elaborator(Expressions):
                 last.value.span,
                 f"this ends in an {result.type.layout} of {self.shown(result.type, builder)}",
                 help="end with `global_pool >> linear(classes)`",
+            )
+            return None
+        if not isinstance(builder.size(result.type.channels), int):
+            self.diagnostics.error(
+                "NAS208",
+                "the number of classes must not depend on decisions",
+                network.steps[-1].value.span,
+                f"this gives {self.shown(result.type, builder)}",
+                help="end with `linear(classes)`",
             )
             return None
         graph = builder.finish(result, "")
@@ -125,8 +143,6 @@ class Elaborator(Expressions):
     def _input(self, declared: ast.Input) -> TensorType:
         axes = _INPUTS.get(declared.layout.text)
         if axes is None:
-            if declared.layout.text == "tokens":
-                self.not_yet("inputs of tokens", declared.layout.span)
             self.diagnostics.error(
                 "NAS101",
                 f"there is no input layout `{declared.layout}`{did_you_mean(declared.layout.text, _INPUTS)}",
@@ -135,8 +151,7 @@ class Elaborator(Expressions):
             )
             raise Abort
         sizes = [
-            self.integer(a.value, self.space_scope, f"the {n} of the input", 1, 10**6)
-            for a, n in zip(declared.arguments, axes, strict=False)
+            self._extent(a.value, f"the {n} of the input") for a, n in zip(declared.arguments, axes, strict=False)
         ]
         if declared.layout.text == "image" and len(sizes) == 2:
             sizes.append(sizes[1])
@@ -149,7 +164,47 @@ class Elaborator(Expressions):
                 "NAS102", f"`{declared.layout}` takes {', '.join(axes)}", declared.span, "does not fit"
             )
             raise Abort
-        return TensorType(declared.layout.text, tuple(Dim.of(s) for s in sizes))
+        return TensorType(declared.layout.text, tuple(sizes))
+
+    def _extent(self, expression: ast.Expr, what: str) -> Dim:
+        """A size of the input; it may depend on decisions, as a resolution does."""
+        value = self.evaluate(expression, self.space_scope, Place(self._root, "input", label="input"))
+        found = numbers.integers(value, what, expression.span, self.diagnostics, 1, 10**6)
+        return Dim.of(found.value)  # type: ignore[arg-type]
+
+    def binding(self, name: str) -> Value:
+        """The value of a name at the level of the space: made once, so its decisions are tied."""
+        if name not in self._bound:
+            item = self.names.definitions[name]
+            if name in self._pending or not isinstance(item, ast.Bind):
+                raise Abort  # the cycle has been reported as NAS104
+            self._pending.append(name)
+            try:
+                self._bound[name] = self._make_binding(item)
+            finally:
+                self._pending.pop()
+        return self._bound[name]
+
+    def _make_binding(self, item: ast.Bind) -> Value:
+        name = item.name.text
+        if item.family is None:
+            return self._level(item, name)
+        low = self.integer(item.family.low, self.space_scope, "the first index of a family", 1)
+        high = self.integer(item.family.high, self.space_scope, "the last index of a family", 0)
+        if low != 1:
+            raise self.wrong("a family counts from 1", item.family.span, f"this starts at {low}", code="NAS206")
+        return ListValue(tuple(self._level(item, f"{name}[{i}]") for i in range(low, high + 1)))
+
+    def _level(self, item: ast.Bind, path: str) -> Value:
+        place = Place(self._root, "", role=path, label=path)
+        value = self.evaluate(item.value, self.space_scope, place)
+        if not isinstance(value, (Num, ListValue, Operation)):
+            raise self.wrong(
+                "a name at the level of the space is a number, a list or an operation",
+                item.value.span,
+                f"this is {value.kind}",
+            )
+        return value
 
     def parameter(self, name: str, place: Span) -> Value:
         """The value of a parameter of the space: from the command line, else its default."""
@@ -180,7 +235,7 @@ class Elaborator(Expressions):
     def number(self, expression: ast.Expr) -> int | float:
         """A number at the level of the space. Raises Abort after NAS201."""
         value = self.evaluate(expression, self.space_scope, None)
-        if not isinstance(value, Num) or isinstance(value.value, bool):
+        if not isinstance(value, Num) or isinstance(value.value, (bool, Cases, Dim)):
             raise self.wrong("a number is needed here", expression.span, f"this is {value.kind}")
         return value.value
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from nasdsl.cases import TooManyCasesError
 from nasdsl.diagnostics import Diagnostics, Note, Span
 from nasdsl.ir.graph import Graph
 from nasdsl.space.builder import Builder, Owner, Place
+from nasdsl.space.decisions import Decision
 from nasdsl.space.names import Names
 from nasdsl.space.values import Abort, Operation, Scope, Tensor, Thunk, Value
 from nasdsl.syntax import ast
@@ -25,6 +27,7 @@ class Evaluator(Protocol):
     space_scope: Scope
     graphs: dict[str, Graph]
     owners: dict[str, Owner]
+    known: dict[str, Decision]
 
     def evaluate(self, node: ast.Expr, scope: Scope, place: Place | None) -> Value: ...
 
@@ -43,7 +46,12 @@ class Evaluator(Protocol):
         scope: Scope,
         what: str,
         span: Span,
+        place: Place | None = None,
     ) -> dict[str, Value | Thunk]: ...
+
+    def choosing(self, node: ast.Expr) -> bool: ...
+
+    def too_many(self, many: TooManyCasesError, span: Span) -> Abort: ...
 
     def not_yet(self, what: str, span: Span) -> None: ...
 

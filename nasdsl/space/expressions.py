@@ -13,14 +13,17 @@ from typing import ClassVar
 
 import attrs
 
+from nasdsl.cases import Cases, TooManyCasesError, lift
 from nasdsl.diagnostics import Diagnostics, Label, Note, Span, did_you_mean
 from nasdsl.ir.graph import Graph
-from nasdsl.ops import PLANNED, PRIMITIVES
-from nasdsl.space import choices, numbers
+from nasdsl.ops import PRIMITIVES
+from nasdsl.space import choices, numbers, proof
 from nasdsl.space.builder import MAX_STEPS, Builder, Owner, Place
 from nasdsl.space.cells import CellCache, Poison, use_cell
+from nasdsl.space.decisions import Decision
 from nasdsl.space.names import CONSTANTS, FUNCTIONS, Names
 from nasdsl.space.primitives import use_primitive
+from nasdsl.space.resolve import children
 from nasdsl.space.values import (
     Abort,
     Extent,
@@ -36,7 +39,7 @@ from nasdsl.space.values import (
     Value,
 )
 from nasdsl.syntax import ast
-from nasdsl.types import TensorType
+from nasdsl.types import Dim, TensorType
 
 MAX_DEPTH = 200
 
@@ -50,6 +53,8 @@ class Expressions(ABC):
         self.space_scope = Scope({})
         self.graphs: dict[str, Graph] = {}
         self.owners: dict[str, Owner] = {}
+        self.known: dict[str, Decision] = {}
+        self._choosing: dict[int, bool] = {}
         self._cells = CellCache()
         self._depth = 0
         self._fuel = MAX_STEPS
@@ -57,6 +62,10 @@ class Expressions(ABC):
     @abstractmethod
     def parameter(self, name: str, place: Span) -> Value:
         """The value of a parameter of the space."""
+
+    @abstractmethod
+    def binding(self, name: str) -> Value:
+        """The value of a name at the level of the space."""
 
     # --- helpers -------------------------------------------------------------
 
@@ -82,6 +91,25 @@ class Expressions(ABC):
     def leave(self) -> None:
         self._depth -= 1
 
+    def too_many(self, many: TooManyCasesError, span: Span) -> Abort:
+        """Reports NAS308: a value that depends on too many combinations to be proved for each."""
+        some = ", ".join(f"`{d}`" for d in many.decisions[:6])
+        return self.wrong(
+            "this depends on too many decisions at once",
+            span,
+            f"on {some}" + (f" and {len(many.decisions) - 6} more" if len(many.decisions) > 6 else ""),
+            code="NAS308",
+            help="give the value a fixed width with `conv(1, ...)`, or tie decisions by giving one choice a name",
+        )
+
+    def choosing(self, node: ast.Expr) -> bool:
+        """Whether an expression holds a choice, written there."""
+        found = self._choosing.get(id(node))
+        if found is None:
+            found = isinstance(node, ast.Choose) or any(self.choosing(c) for c in children(node))
+            self._choosing[id(node)] = found
+        return found
+
     def not_yet(self, what: str, span: Span) -> None:
         """Reports NAS901 and gives up on the value."""
         self.diagnostics.error("NAS901", f"{what} are not yet available", span, "written here")
@@ -96,10 +124,7 @@ class Expressions(ABC):
 
     def shown(self, type_: TensorType, builder: Builder) -> str:
         """A type in the words of an error: `64 channels, 16 x 16`."""
-        sizes = builder.shape(type_)
-        if type_.layout == "vector":
-            return f"{sizes[0]} numbers"
-        return f"{sizes[0]} channel{'s' if sizes[0] != 1 else ''}, {sizes[1]} x {sizes[2]}"
+        return proof.shown(builder.shape(type_), type_.layout)
 
     def integer(self, expression: ast.Expr, scope: Scope, what: str, low: int, high: int = 10**4) -> int:
         value = self.evaluate(expression, scope, None)
@@ -138,6 +163,8 @@ class Expressions(ABC):
         try:
             value: Value = handler(self, node, scope, place)
             return value
+        except TooManyCasesError as many:
+            raise self.too_many(many, node.span) from None
         finally:
             self.leave()
 
@@ -154,7 +181,8 @@ class Expressions(ABC):
     def _name(self, node: ast.Name, scope: Scope, place: Place | None) -> Value:
         found = scope.find(node.text)
         if isinstance(found, Thunk):
-            role = place and attrs.evolve(place, role=found.name)
+            bound_at = found.place or place
+            role = bound_at and attrs.evolve(bound_at, role=found.name)
             return self.evaluate(found.expression, found.scope, role)
         if isinstance(found, Poison):
             raise Abort
@@ -178,11 +206,9 @@ class Expressions(ABC):
                 "a set is not an operation", span, "this is a set", help=f"write `choose {name}`"
             )
         if isinstance(item, ast.Bind):
-            self.not_yet("decisions with a name at the level of the space", item.span)
+            return self.binding(name)
         if name in CONSTANTS:
             return Text(name) if name == "same" else Num(name == "true")
-        if name in PLANNED:
-            self.not_yet(f"operations `{name}`", span)
         if name in PRIMITIVES and not PRIMITIVES[name].internal:
             return use_primitive(self, PRIMITIVES[name], arguments, scope, span)
         raise Abort  # reported as NAS101
@@ -191,16 +217,23 @@ class Expressions(ABC):
         self, item: ast.OpDef, arguments: tuple[ast.Argument, ...], scope: Scope, span: Span
     ) -> Operation:
         """An operation of the language: its body is evaluated anew for every input it is applied to."""
-        bound = self.bind_formals(item.formals, arguments, scope, f"operation `{item.name}`", span)
+        what = f"operation `{item.name}`"
+        late = any(self.choosing(a.value) for a in arguments)
+        early = None if late else self.bind_formals(item.formals, arguments, scope, what, span)
 
         def run(inputs: tuple[Tensor, ...], place: Place) -> Tensor:
-            inside = attrs.evolve(place, uses=(*place.uses, (item.name.text, span)))
+            inside = attrs.evolve(place, role="", uses=(*place.uses, (item.name.text, span)))
+            bound = early
+            if bound is None:
+                # A choice among the arguments belongs to the place where the operation is used.
+                bound = self.bind_formals(item.formals, arguments, scope, what, span, inside)
             names: dict[str, Value | Thunk] = dict(bound)
             type_ = inputs[0].type
             names["cin"] = Num(place.builder.size(type_.channels), type_.channels)
             body_scope = Scope(names, self.space_scope)
             for where in item.where:
-                names[where.name.text] = Thunk(where.value, body_scope, where.name.text)
+                names[where.name.text] = Thunk(where.value, body_scope, where.name.text, inside)
+            inside = attrs.evolve(inside, role=place.role)
             body = self.operation(item.body, body_scope, inside)
             return self.apply(body, inputs, inside, item.body.span)
 
@@ -213,6 +246,7 @@ class Expressions(ABC):
         scope: Scope,
         what: str,
         span: Span,
+        place: Place | None = None,
     ) -> dict[str, Value | Thunk]:
         """Own formals from arguments and defaults; ambient ones by keyword, else by name at the place of use."""
         given: dict[str, ast.Expr] = {}
@@ -226,9 +260,9 @@ class Expressions(ABC):
             name = formal.name.text
             visible = scope.find(name) if name in ambient else None
             if name in given:
-                bound[name] = self.evaluate(given[name], scope, None)
+                bound[name] = self.evaluate(given[name], scope, place and attrs.evolve(place, role=name))
             elif isinstance(visible, Thunk):
-                bound[name] = self.evaluate(visible.expression, visible.scope, None)
+                bound[name] = self.evaluate(visible.expression, visible.scope, visible.place)
             elif visible is not None:
                 bound[name] = visible
             elif name in ambient and isinstance(self.names.definitions.get(name), ast.Param):
@@ -258,8 +292,8 @@ class Expressions(ABC):
         if not isinstance(target, ast.Name):
             raise self.wrong("this cannot be called", target.span, "not an operation with a name")
         if target.text in FUNCTIONS and scope.find(target.text) is None:
-            values = [self.evaluate(a.value, scope, None) for a in node.arguments]
-            wanted = [v for v in values if isinstance(v, Num) and not isinstance(v.value, bool)]
+            values = [self.evaluate(a.value, scope, place) for a in node.arguments]
+            wanted = [v for v in values if isinstance(v, Num) and not v.truth]
             if len(wanted) != len(values):
                 raise self.wrong(f"`{target.text}` takes numbers", node.span, "not a number")
             return numbers.call(target.text, wanted, node.span, self.diagnostics)
@@ -273,7 +307,7 @@ class Expressions(ABC):
         return use_cell(self, self._cells, node.cell.text, node.span, (), scope, independent=True)
 
     def _list(self, node: ast.List, scope: Scope, place: Place | None) -> Value:
-        return ListValue(tuple(self.evaluate(i, scope, None) for i in node.items))
+        return ListValue(tuple(self.evaluate(i, scope, place) for i in node.items))
 
     def _group(self, node: ast.Group, scope: Scope, place: Place | None) -> Value:
         return Tuple(tuple(self.value(i, scope, place) for i in node.items))
@@ -286,29 +320,35 @@ class Expressions(ABC):
         return found
 
     def _negate(self, node: ast.Negate, scope: Scope, place: Place | None) -> Value:
-        operand = self.evaluate(node.operand, scope, None)
+        operand = self.evaluate(node.operand, scope, place)
         return numbers.arithmetic("-", Num.of(0), operand, node.span, self.diagnostics)
 
     def _binary(self, node: ast.Binary, scope: Scope, place: Place | None) -> Value:
         left = self.evaluate(node.left, scope, place)
         if node.operator in ("and", "or"):
-            if self.truth(left, node.left.span) is (node.operator == "or"):
+            first = self.truth(left, node.left.span)
+            if first is (node.operator == "or"):
                 return left
-            right = self.evaluate(node.right, scope, place)
-            return Num(self.truth(right, node.right.span))
+            second = self.truth(self.evaluate(node.right, scope, place), node.right.span)
+            if node.operator == "and":
+                return Num(lift(lambda a, b: a and b, first, second))
+            return Num(lift(lambda a, b: a or b, first, second))
         right = self.evaluate(node.right, scope, place)
         act = numbers.arithmetic if node.operator in ("+", "-", "*", "/", "//", "%") else numbers.compare
         return act(node.operator, left, right, node.operator_span, self.diagnostics)
 
-    def truth(self, value: Value, span: Span) -> bool:
-        if isinstance(value, Num) and isinstance(value.value, bool):
-            return value.value
+    def truth(self, value: Value, span: Span) -> bool | Cases:
+        """A truth value, for every combination of the decisions it depends on. Raises Abort after NAS201."""
+        if isinstance(value, Num) and value.truth and not isinstance(value.value, Dim):
+            return value.value if isinstance(value.value, Cases) else bool(value.value)
         raise self.wrong(
             "a condition is needed here", span, f"this is {value.kind}", help="compare it with something"
         )
 
     def _if(self, node: ast.If, scope: Scope, place: Place | None) -> Value:
         condition = self.truth(self.evaluate(node.condition, scope, place), node.condition.span)
+        if isinstance(condition, Cases):
+            return choices.branch(self, node, condition, scope, place)
         return self.evaluate(node.yes if condition else node.no, scope, place)
 
     def _pipe(self, node: ast.Pipe, scope: Scope, place: Place | None) -> Value:
@@ -341,14 +381,20 @@ class Expressions(ABC):
         return inputs[0]
 
     def _with(self, node: ast.With, scope: Scope, place: Place | None) -> Value:
-        bound = self.evaluate(node.value, scope, None)
+        bound = self.evaluate(node.value, scope, place and attrs.evolve(place, role=node.name.text))
         return self.evaluate(node.target, scope.inner({node.name.text: bound}), place)
 
     def _index(self, node: ast.Index, scope: Scope, place: Place | None) -> Value:
         target = self.evaluate(node.target, scope, place)
         if isinstance(target, ListValue):
-            at = self.integer(node.index, scope, "an index", 1, len(target.items))
-            return target.items[at - 1]
+            found = self.evaluate(node.index, scope, place)
+            at = numbers.integers(found, "an index", node.index.span, self.diagnostics, 1, len(target.items)).value
+            if isinstance(at, int):
+                return target.items[at - 1]
+            items = [i.value for i in target.items if isinstance(i, Num) and not isinstance(i.value, Dim)]
+            if isinstance(at, Dim) or len(items) != len(target.items):
+                raise self.wrong("only a number can be looked up by a decision", node.index.span, "this depends on one")
+            return Num.of(lift(lambda index, *values: values[int(index) - 1], at, *items))
         if isinstance(target, FamilyValue):
             at = self.integer(
                 node.index, scope, f"an index of `{target.name}`", 1, max(1, len(target.members))

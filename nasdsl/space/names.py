@@ -12,7 +12,7 @@ from typing import Any, Union
 import attrs
 
 from nasdsl.diagnostics import Diagnostics, Label, Span, did_you_mean
-from nasdsl.ops import PLANNED, PRIMITIVES
+from nasdsl.ops import PRIMITIVES
 from nasdsl.syntax import ast
 
 Definition = Union[ast.Param, ast.Bind, ast.OpDef, ast.CellDef, ast.CellAlias, ast.SetDef]
@@ -22,7 +22,7 @@ FUNCTIONS: Mapping[str, int | None] = {"int": 1, "round8": 1, "min": None, "max"
 
 CONSTANTS = frozenset({"same", "true", "false"})
 WORDS = frozenset({"cin"})
-LANGUAGE = frozenset(name for name, p in PRIMITIVES.items() if not p.internal) | PLANNED
+LANGUAGE = frozenset(name for name, p in PRIMITIVES.items() if not p.internal)
 
 
 @attrs.frozen

@@ -310,7 +310,11 @@ class _Resolver:
             self.diagnostics.error("NAS102", f"`{name}` takes one number", node.span, "not one")
 
     def _gather(self, node: ast.Gather, local: _Locals) -> None:
-        for bound in (getattr(node.how, "low", None), getattr(node.how, "high", None), node.into):
+        into: list[Any] = [node.into]
+        if isinstance(node.into, ast.Call) and isinstance(node.into.function, ast.Name):
+            # `split` is a word here and nowhere else; that it is `split` is checked with the shapes.
+            into = [a.value for a in node.into.arguments]
+        for bound in (getattr(node.how, "low", None), getattr(node.how, "high", None), *into):
             if bound is not None:
                 self._walk(bound, local)
         bound_names: _Locals = {}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Union
 
 import attrs
 
+from nasdsl.cases import Cases
 from nasdsl.diagnostics import Span
 from nasdsl.syntax import ast
 from nasdsl.types import Dim, TensorType
@@ -20,26 +21,50 @@ if TYPE_CHECKING:
     from nasdsl.space.builder import Place
 
 
+Size = Union[int, Cases, Dim]
+"""A size as far as it is known at a use: an integer, a table over decisions, or open (see `Num.value`)."""
+
+
 class Abort(Exception):
     """The value cannot be made, and the reason has been reported."""
 
 
 @attrs.frozen
 class Num:
-    """A number or a truth value. `dim` is its symbolic form, for integers."""
+    """A number or a truth value, for every combination of the decisions it depends on.
 
-    value: int | float | bool
+    Attributes:
+        value: a plain value or a table over decisions; a polynomial for a width that
+            `into split(...)` settles only when the members are chosen.
+        dim: its symbolic form, for integers.
+    """
+
+    value: int | float | bool | Cases | Dim
     dim: Dim | None = None
 
     @staticmethod
-    def of(value: int | float | bool) -> Num:
-        if isinstance(value, bool) or not isinstance(value, int):
-            return Num(value)
-        return Num(value, Dim.of(value))
+    def of(value: int | float | bool | Cases) -> Num:
+        plain = value.table if isinstance(value, Cases) else (value,)
+        if all(isinstance(v, int) and not isinstance(v, bool) for v in plain):
+            return Num(value, Dim.of(value))  # type: ignore[arg-type]
+        return Num(value)
+
+    @property
+    def truth(self) -> bool:
+        """Whether this is a truth value."""
+        sample = self.value.table[0] if isinstance(self.value, Cases) else self.value
+        return isinstance(sample, bool)
+
+    @property
+    def decided(self) -> bool:
+        """Whether this depends on decisions."""
+        return isinstance(self.value, (Cases, Dim))
 
     @property
     def kind(self) -> str:
-        return "a truth value" if isinstance(self.value, bool) else "a number"
+        if self.decided and not self.truth:
+            return "a number that depends on decisions"
+        return "a truth value" if self.truth else "a number"
 
 
 @attrs.frozen
@@ -48,7 +73,7 @@ class Tensor:
 
     id: str
     type: TensorType
-    shape: tuple[int, ...] = attrs.field(eq=False)
+    shape: tuple[Size, ...] = attrs.field(eq=False)
     name: str = ""
     kind = "a value"
 
@@ -82,7 +107,7 @@ class Text:
 class Extent:
     """The resolution of an image, for comparison."""
 
-    sizes: tuple[int, ...]
+    sizes: tuple[Size, ...]
     kind = "a resolution"
 
 
@@ -119,11 +144,12 @@ Value = Union[Num, Tensor, FamilyValue, ListValue, Text, Extent, Tuple, Operatio
 
 @attrs.frozen
 class Thunk:
-    """A name whose value is made at its first use (`where`, parameters)."""
+    """A name whose value is made where it is used, for the place where it was bound (`where`)."""
 
     expression: ast.Expr
     scope: Scope
     name: str
+    place: Place | None = None
 
 
 @attrs.frozen

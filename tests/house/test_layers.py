@@ -13,7 +13,7 @@ import pytest
 from tests.house.imports import Import, imports_of, loops, modules_of
 
 LAYERS = (
-    ("errors", "types", "registry", "resources", "diagnostics"),
+    ("errors", "cases", "types", "registry", "resources", "diagnostics"),
     ("syntax", "ops"),
     ("ir",),
     ("space",),
