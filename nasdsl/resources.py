@@ -33,6 +33,11 @@ def spaces_folder() -> Path:
     return _folder("spaces")
 
 
+def library_path() -> Path:
+    """The standard library of composite operations."""
+    return _folder("spaces") / "library" / "operations.nas"
+
+
 def shipped_spaces() -> dict[str, Path]:
     """The shipped spaces by name, `darts` for `spaces/darts.nas`, in alphabetical order."""
     return {path.stem: path for path in sorted(spaces_folder().glob("*.nas"))}

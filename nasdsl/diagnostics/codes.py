@@ -31,7 +31,7 @@ class Code:
         return (_PAGES / f"{self.code}.md").read_text("utf-8")
 
 
-_WARNINGS = frozenset({"NAS106", "NAS304"})
+_WARNINGS = frozenset({"NAS106", "NAS304", "NAS309"})
 _TITLES = {
     "NAS001": "syntax error",
     "NAS002": "unexpected character",
@@ -48,6 +48,7 @@ _TITLES = {
     "NAS107": "ambient name not bound at the place of use",
     "NAS108": "missing or repeated section",
     "NAS109": "unknown or unfit parameter value",
+    "NAS110": "file to amend cannot be read",
     "NAS201": "wrong kind of value",
     "NAS202": "shapes differ in a sum",
     "NAS203": "shapes differ in a concat",
@@ -64,6 +65,8 @@ _TITLES = {
     "NAS305": "limit that nobody can meet",
     "NAS306": "unknown measure in a limit",
     "NAS307": "expansion too large",
+    "NAS308": "value that depends on too many decisions",
+    "NAS309": "end of a range is not reached",
     "NAS401": "architecture does not fit the space",
     "NAS402": "architecture of another space",
     "NAS403": "the space declares no such notation",

@@ -13,6 +13,7 @@ a cell), not with the number of encodings.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from functools import lru_cache
 
 import attrs
@@ -60,6 +61,23 @@ class Encodings:
                     break
                 ticket -= number
         return choices
+
+    def all(self) -> Iterator[dict[str, Choice]]:
+        """Every encoding, in table order."""
+        return self._every(0, frozenset(), {})
+
+    def _every(self, index: int, happened: Happened, made: dict[str, Choice]) -> Iterator[dict[str, Choice]]:
+        if index == len(self._decisions):
+            yield dict(made)
+            return
+        decision = self._decisions[index]
+        if not decision.active(happened):
+            yield from self._every(index + 1, self._kept(index + 1, happened), made)
+            return
+        for choice in decision.values:
+            made[decision.path] = choice
+            yield from self._every(index + 1, self._after(index, decision, choice, happened), made)
+        del made[decision.path]
 
     def _completions(self, index: int, happened: Happened) -> int:
         """In how many ways the decisions from `index` on can be made."""

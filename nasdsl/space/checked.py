@@ -17,6 +17,7 @@ import attrs
 from nasdsl.diagnostics import Diagnostics, Source, Span, did_you_mean
 from nasdsl.ir.graph import Module
 from nasdsl.ir.text import print_module
+from nasdsl.space.amend import amended, flattened, with_library
 from nasdsl.space.bounds import cost_bounds
 from nasdsl.space.builder import Owner
 from nasdsl.space.decisions import Decision, DecisionTable, Guard
@@ -111,6 +112,11 @@ def check_source(
     if file is None or not file.spaces:
         return None, diagnostics
     space = file.spaces[0]
+    if not broken:
+        whole = amended(space, source, diagnostics)
+        if whole is None or diagnostics.errors:
+            return None, diagnostics
+        space = with_library(whole)
     names = resolve(space, diagnostics, partial=broken)
     if not broken:
         _sections(space, diagnostics)
@@ -161,17 +167,11 @@ def _sections(space: ast.Space, diagnostics: Diagnostics) -> None:
 def _planned(names: Names, diagnostics: Diagnostics) -> None:
     """Parts of the language that parse and do not work yet."""
     space = names.space
-    if space.base is not None:
-        diagnostics.error(
-            "NAS901", "amendments of another file are not yet available", space.base.span, "written here"
-        )
     for item in space.items:
         if isinstance(item, ast.UsePython):
             diagnostics.error(
                 "NAS901", "operations in Python are not yet available", item.span, "written here"
             )
-        elif isinstance(item, ast.SetExtend):
-            diagnostics.error("NAS901", "additions to a set are not yet available", item.span, "written here")
 
 
 def _assemble(
@@ -207,7 +207,7 @@ def _assemble(
     return CheckedSpace(
         name=names.space.name.text,
         doc=docs[0].text.value if docs else "",
-        source=source,
+        source=source if names.space.base is None else Source(source.name, _flat(names.space)),
         module=elaborated.module,
         table=decision_table(elaborated.owners),
         parameters=elaborated.parameters,
@@ -218,6 +218,11 @@ def _assemble(
         distinct_by=single(ast.DistinctBy),
         limits=limits,
     )
+
+
+def _flat(space: ast.Space) -> str:
+    base = space.base.value if space.base is not None else ""
+    return f"# Amends {base}; here with everything that it takes from there.\n{flattened(space)}"
 
 
 def decision_table(owners: Iterable[Owner]) -> DecisionTable:
