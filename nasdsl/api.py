@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import torch
 
     from nasdsl.compiler import Compilation
+    from nasdsl.identity.distinct import Tally
+    from nasdsl.identity.population import Population
     from nasdsl.runtime.supernet import SupernetBase
 
 
@@ -141,6 +143,7 @@ class Space:
 
     def __init__(self, checked: CheckedSpace) -> None:
         self.checked = checked
+        self._tallies: dict[bool | str, Tally] = {}
 
     @property
     def name(self) -> str:
@@ -166,48 +169,105 @@ class Space:
         """The published notation that the space reads and writes."""
         return self.checked.notation
 
-    def count(self, distinct: bool = False, cell: str | None = None) -> int:
-        """The number of encodings, exact.
+    def count(self, distinct: bool | str = False, cell: str | None = None) -> int:
+        """The number of encodings, or of distinct architectures, exact.
 
         Args:
+            distinct: True counts architectures that are the same once (`docs/language.md`, identity);
+                "published" counts by the benchmark's own notion that the space declares.
             cell: count the decisions of one cell alone.
 
         Raises:
-            UserError: NAS901 for `distinct` or a space with limits; NAS101 for an unknown cell.
+            UserError: NAS310 where no exact number is within reach (`tally` has bounds); NAS403
+                for "published" without a declaration; NAS101 for an unknown cell.
         """
         from nasdsl.identity.encodings import Encodings, restrict
 
-        self._countable(distinct)
-        table = self.checked.table
         if cell is not None:
+            table = self.checked.table
             owners = {d.path.rpartition(".")[0].split(".")[0] for d in table.decisions}
             if cell not in owners:
                 raise UserError.plain(
                     "NAS101", f"no decision belongs to `{cell}`{did_you_mean(cell, owners)}"
                 )
-            table = restrict(table, cell)
-        return Encodings(table).count()
+            if distinct:
+                raise UserError.plain("NAS901", "counting the distinct forms of one cell is not yet available")
+            return Encodings(restrict(table, cell)).count()
+        found = self.tally(distinct)
+        if not found.exact:
+            raise UserError.plain(
+                "NAS310",
+                f"between {found.low:,} and {found.high:,} architectures; no exact number ({found.how})",
+                help="`--json` gives the bounds; fewer decisions, or one limit at a time, can be counted exactly",
+            )
+        return found.low
 
-    def sample(self, n: int, seed: int = 0, distinct: bool = False) -> list[Architecture]:
-        """`n` architectures, uniform over encodings; the same seed gives the same ones.
+    def tally(self, distinct: bool | str = False) -> Tally:
+        """The number of architectures, as bounds that are equal where it is exact, and how it was found.
 
         Raises:
-            UserError: NAS901 for `distinct` or a space with limits.
+            UserError: NAS403 for "published" without a declaration.
         """
-        from nasdsl.identity.encodings import Encodings
-
-        self._countable(distinct)
-        encodings = Encodings(self.checked.table)
-        rng = random.Random(seed)
-        return [self._architecture(encodings.sample(rng)) for _ in range(n)]
-
-    def _countable(self, distinct: bool) -> None:
-        if distinct:
-            raise UserError.plain(
-                "NAS901", "counting and sampling distinct architectures is not yet available"
+        if distinct not in (False, True, "published"):
+            raise UserError.plain("NAS502", f"distinct is True, False or 'published', not {distinct!r}")
+        if distinct not in self._tallies:
+            population = self.population
+            self._tallies[distinct] = (
+                population.distinct(distinct == "published") if distinct else population.tally
             )
-        if self.checked.limits:
-            raise UserError.plain("NAS901", "counting and sampling under a limit is not yet available")
+        return self._tallies[distinct]
+
+    @cached_property
+    def population(self) -> Population:
+        """All architectures within the limits: neighbours, distances, fingerprints."""
+        from nasdsl.identity.population import Population
+
+        return Population(self.checked)
+
+    def sample(self, n: int, seed: int = 0, distinct: bool | str = False) -> list[Architecture]:
+        """`n` architectures, uniform over encodings, or over distinct ones; the same seed gives the same.
+
+        Raises:
+            UserError: NAS310 where that cannot be drawn from; NAS403 as `count`.
+        """
+        found = self.tally(distinct)
+        if found.draw is None:
+            what = "no architecture is within the limits" if found.high == 0 else "distinct ones cannot be drawn"
+            raise UserError.plain("NAS310", f"{what} ({found.how})")
+        rng = random.Random(seed)
+        try:
+            return [self._architecture(check_choices(self.checked.table, found.draw(rng))) for _ in range(n)]
+        except ArithmeticError as problem:
+            raise UserError.plain("NAS310", str(problem)) from None
+
+    def neighbours(self, arch: Architecture) -> list[Architecture]:
+        """Every architecture that differs from `arch` by one decision (see `Population.neighbours`)."""
+        return [self._architecture(c) for c in self.population.neighbours(self.architecture(arch.choices).choices)]
+
+    def distance(self, left: Architecture, right: Architecture) -> int:
+        """The number of decisions in which two architectures differ (see `Population.distance`)."""
+        return self.population.distance(left.choices, right.choices)
+
+    def identity(self, arch: Architecture) -> str:
+        """A hash that two architectures share exactly when they are the same network by construction."""
+        return self.population.fingerprint(self.architecture(arch.choices).choices)
+
+    def network(self, arch: Architecture, seed: int = 0) -> torch.nn.Module:
+        """One architecture as a stand-alone torch module with fresh weights: (B, ...) to logits."""
+        from nasdsl.codegen.load import load_class, seeded
+        from nasdsl.compiler import network_source
+
+        arch = self.architecture(arch.choices)
+        name = f"{self.name}_network_{sha256(arch.to_json().encode()).hexdigest()[:16]}"
+        with seeded(seed):
+            net: torch.nn.Module = load_class(network_source(self.checked, arch)[0], name, "Network")()
+        return net
+
+    def model_source(self, arch: Architecture) -> str:
+        """The text of `model.py` for one architecture; it imports torch only."""
+        from nasdsl.compiler import network_source
+
+        return network_source(self.checked, self.architecture(arch.choices))[0].source
 
     def _architecture(self, choices: Mapping[str, Choice]) -> Architecture:
         return Architecture(self.name, self.fingerprint, choices)
@@ -220,17 +280,13 @@ class Space:
         return arch
 
     def _within_limits(self, arch: Architecture) -> None:
-        from nasdsl.ir.cost import module_count
-        from nasdsl.passes.specialise import Specialise
-
-        cost = module_count(Specialise(arch.choices, dead=True)(self.checked.module))
         for limit in self.checked.limits:
-            value = getattr(cost, limit.measure)
+            value = self.population.measure(limit.measure, arch.choices)
             if not limit.holds(value):
                 raise UserError.plain(
                     "NAS401",
                     f"this architecture has {value:,} {limit.measure}; "
-                    f"`{self.name}` asks for {limit.relation} {limit.bound:,.0f}",
+                    f"the space allows {limit.measure} {limit.relation} {limit.bound:,.0f}",
                 )
 
     def parse(self, text: str) -> Architecture:

@@ -240,7 +240,10 @@ def _network(
 ) -> tuple[PythonCode, dict[tuple[str, ...], str]]:
     lowered = lower_module(module, "Network")
     constants = {
-        "INPUT": (space.input.layout, *(d.settle(architecture.choices).evaluate({}) for d in space.input.dims)),
+        "INPUT": (
+            space.input.layout,
+            *(d.settle(architecture.choices).evaluate({}) for d in space.input.dims),
+        ),
         "CLASSES": space.classes,
         "ARCHITECTURE": {k: v if isinstance(v, str) else list(v) for k, v in architecture.choices.items()},
     }

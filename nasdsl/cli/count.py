@@ -1,7 +1,7 @@
 """`nasdsl count`: the exact size of a space.
 
 Takes a file, prints an integer first. Invariant: does not import torch; the integer is exact,
-however long.
+however long; where no exact number is within reach that is an error, with bounds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 
 from nasdsl.cli.arguments import Parser, assignments, file_argument, json_argument
 from nasdsl.cli.dispatch import FINE
-from nasdsl.cli.space import DISTINCT_PUBLISHED, load, refuse_published
+from nasdsl.cli.space import DISTINCT_PUBLISHED, distinct, load
 
 
 def configure(parser: Parser) -> None:
@@ -22,19 +22,20 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--distinct", action="store_true", help="count different networks, not encodings")
     parser.add_argument(DISTINCT_PUBLISHED, action="store_true", dest="published", help=argparse.SUPPRESS)
     json_argument(parser)
-    parser.example("nasdsl count darts", "nasdsl count darts --cell normal --json")
+    parser.example("nasdsl count nasbench201 --distinct", "nasdsl count darts --cell normal --json")
 
 
 def run(args: argparse.Namespace) -> int:
     """Counts."""
-    refuse_published(args)
     space = load(args.file, assignments("--param", args.param))
-    size = space.count(distinct=args.distinct, cell=args.cell)
     # Python refuses to print integers beyond 4300 digits unless told that they are wanted.
     sys.set_int_max_str_digits(0)
-    if args.json:
-        record = {"space": space.name, "cell": args.cell, "distinct": args.distinct, "count": size}
-        print(json.dumps(record))
-    else:
-        print(size)
+    record = {"space": space.name, "cell": args.cell, "distinct": distinct(args)}
+    if args.json and args.cell is None:
+        tally = space.tally(distinct(args))
+        size = {"count": tally.low} if tally.exact else {"count": None, "low": tally.low, "high": tally.high}
+        print(json.dumps({**record, **size, "how": tally.how}))
+        return FINE
+    count = space.count(distinct=distinct(args), cell=args.cell)
+    print(json.dumps({**record, "count": count}) if args.json else count)
     return FINE

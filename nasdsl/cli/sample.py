@@ -11,7 +11,7 @@ import json
 
 from nasdsl.cli.arguments import Parser, assignments, at_least, file_argument
 from nasdsl.cli.dispatch import FINE
-from nasdsl.cli.space import DISTINCT_PUBLISHED, load, refuse_published
+from nasdsl.cli.space import DISTINCT_PUBLISHED, distinct, load
 
 
 def configure(parser: Parser) -> None:
@@ -26,9 +26,8 @@ def configure(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Samples."""
-    refuse_published(args)
     space = load(args.file, assignments("--param", args.param))
-    for architecture in space.sample(args.n, seed=args.seed, distinct=args.distinct):
+    for architecture in space.sample(args.n, seed=args.seed, distinct=distinct(args)):
         # Files are written with indentation; here a line is a record.
         print(json.dumps(json.loads(architecture.to_json()), ensure_ascii=False))
     return FINE

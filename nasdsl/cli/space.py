@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from nasdsl.cli.arguments import Parser, Value, not_yet
+from nasdsl.cli.arguments import Parser, Value
 
 if TYPE_CHECKING:
     from nasdsl.api import Space
@@ -26,10 +26,9 @@ def load(file: str, params: Mapping[str, Value]) -> Space:
     return api.load(file, **params)
 
 
-def refuse_published(args: argparse.Namespace) -> None:
-    """`--distinct=published` belongs to a later version."""
-    if args.published:
-        raise not_yet(DISTINCT_PUBLISHED, "`--distinct` counts by nasdsl's own identity")
+def distinct(args: argparse.Namespace) -> bool | str:
+    """What `--distinct` or `--distinct=published` asks for."""
+    return "published" if args.published else bool(args.distinct)
 
 
 def architecture_argument(parser: Parser, *, required: bool) -> None:

@@ -160,7 +160,9 @@ def decision_data(table: DecisionTable, space: Module, made: Variables) -> tuple
             "path": decision.path,
             "kind": decision.kind,
             "options": decision.options,
-            "when": None if decision.when is None else tuple((e.decision, e.option) for (e,) in decision.when),
+            "when": None
+            if decision.when is None
+            else tuple((e.decision, e.option) for (e,) in decision.when),
             "owner": owner,
             "parameter": slot[0] if slot else None,
             "row": slot[1] if slot else None,

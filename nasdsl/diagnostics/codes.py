@@ -67,6 +67,7 @@ _TITLES = {
     "NAS307": "expansion too large",
     "NAS308": "value that depends on too many decisions",
     "NAS309": "end of a range is not reached",
+    "NAS310": "number of architectures out of reach",
     "NAS401": "architecture does not fit the space",
     "NAS402": "architecture of another space",
     "NAS403": "the space declares no such notation",

@@ -179,9 +179,7 @@ def live(form: Form) -> Form:
     def moved(value: Value) -> Value:
         return tuple(rank[v] for v in value)
 
-    kept = [
-        Vertex(form.vertices[o].label, tuple(moved(r) for r in form.vertices[o].reads)) for o in order
-    ]
+    kept = [Vertex(form.vertices[o].label, tuple(moved(r) for r in form.vertices[o].reads)) for o in order]
     return Form(kept, moved(form.result))
 
 

@@ -116,7 +116,9 @@ class _Counter:
         self.parts, far = coalesced(self.parts, self.table, apart)
         hidden = far - set(shown)
         if hidden:
-            raise NoStructureError(f"`{min(hidden)}` reaches over much of the network and cannot be read off it")
+            raise NoStructureError(
+                f"`{min(hidden)}` reaches over much of the network and cannot be read off it"
+            )
         free = {d: v for d, v in shown.items() if d not in matter}
         fixed = {d: shown[d] for d in far}
         if prod(len(v) for v in fixed.values()) > MAX_REVEALED:
@@ -142,7 +144,7 @@ class _Counter:
 
     def _under(self, given: Choices) -> _Part:
         """The networks under values of the decisions that show."""
-        table = _settled(self.table, given)
+        table = settled_table(self.table, given)
         groups = self._groups(table)
         runs: list[_Part] = []
         tied = [g for g in groups if len(g) > 1]
@@ -408,7 +410,7 @@ def _within(decision: Decision, paths: frozenset[str]) -> Decision:
     return attrs.evolve(decision, when=None if () in guards else guards)
 
 
-def _settled(table: DecisionTable, given: Mapping[str, Choice]) -> DecisionTable:
+def settled_table(table: DecisionTable, given: Mapping[str, Choice]) -> DecisionTable:
     """The decisions that are left once some are made."""
     found = []
     for decision in table.decisions:
@@ -427,4 +429,4 @@ def _settled(table: DecisionTable, given: Mapping[str, Choice]) -> DecisionTable
     return DecisionTable(tuple(found))
 
 
-__all__ = ["NoStructureError", "Tally", "tally"]
+__all__ = ["NoStructureError", "Tally", "settled_table", "tally"]

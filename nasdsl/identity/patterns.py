@@ -256,7 +256,9 @@ def _opaque_options(cell: Cell) -> dict[str, Slots]:
                 palette[key] = option
                 sources.add(source)
         if len(sources) == 1 and palette:
-            found[node.decision] = Slots(sources.pop(), tuple(sorted(palette.items(), key=lambda i: repr(i[0]))))
+            found[node.decision] = Slots(
+                sources.pop(), tuple(sorted(palette.items(), key=lambda i: repr(i[0])))
+            )
     return found
 
 

@@ -130,7 +130,9 @@ def _in(dim: Dim) -> set[str]:
     return {d for cases in dim.cases for d in cases.decisions}
 
 
-def revealed(module: Module, parts: tuple[Segment, ...], table: DecisionTable) -> dict[str, tuple[Choice, ...]]:
+def revealed(
+    module: Module, parts: tuple[Segment, ...], table: DecisionTable
+) -> dict[str, tuple[Choice, ...]]:
     """Decisions that show in the network whatever else is chosen, with their values.
 
     What is in the type of the input shows. Beyond that the word of the network is read from the
@@ -142,7 +144,11 @@ def revealed(module: Module, parts: tuple[Segment, ...], table: DecisionTable) -
         if isinstance(node, Input) and isinstance(node.type, TensorType):
             for dim in node.type.dims:
                 size = dim.fixed
-                if isinstance(size, Cases) and len(size.axes) == 1 and len(set(size.table)) == len(size.table):
+                if (
+                    isinstance(size, Cases)
+                    and len(size.axes) == 1
+                    and len(set(size.table)) == len(size.table)
+                ):
                     known[size.axes[0].decision] = size.axes[0].values
     for part in parts:
         new = part.decisions - set(known)
@@ -154,7 +160,9 @@ def revealed(module: Module, parts: tuple[Segment, ...], table: DecisionTable) -
         many = len(decision.values) * prod(len(a.values) for a in context)
         if len(new) > 1 or decision.when is not None or many > MAX_WORDS:
             break
-        if not all(_tells(module, part, path, decision.values, given) for given in assignments(tuple(context))):
+        if not all(
+            _tells(module, part, path, decision.values, given) for given in assignments(tuple(context))
+        ):
             break
         known[path] = decision.values
     return known
@@ -204,7 +212,9 @@ def _joined(parts: tuple[Segment, ...]) -> Segment:
     if len(parts) == 1:
         return parts[0]
     nodes = tuple(n for p in parts for n in p.nodes)
-    return Segment(parts[0].first, parts[-1].last, nodes, frozenset().union(*(p.decisions for p in parts)), None)
+    return Segment(
+        parts[0].first, parts[-1].last, nodes, frozenset().union(*(p.decisions for p in parts)), None
+    )
 
 
 __all__ = ["Segment", "coalesced", "decisions_of", "revealed", "segments"]

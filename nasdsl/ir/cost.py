@@ -64,7 +64,11 @@ def node_costs(graph: Graph, node: AnyNode, sizes: Mapping[str, Integer]) -> Cos
 def node_count(graph: Graph, node: AnyNode, sizes: Mapping[str, int]) -> Count:
     """The cost of one node of a graph whose sizes depend on no decision. Raises TypeError for another."""
     costs = node_costs(graph, node, sizes)
-    if isinstance(costs.params, Cases) or isinstance(costs.macs, Cases) or isinstance(costs.activations, Cases):
+    if (
+        isinstance(costs.params, Cases)
+        or isinstance(costs.macs, Cases)
+        or isinstance(costs.activations, Cases)
+    ):
         raise TypeError(f"the cost of %{node.id} depends on decisions")
     return Count(costs.params, costs.macs, costs.activations)
 

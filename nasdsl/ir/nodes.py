@@ -248,7 +248,9 @@ class MixTerm:
     choices: tuple[tuple[str, str], ...]
 
 
-AnyNode = Union[Input, Weight, State, Op, Merge, Call, Select, Branch, Gather, Var, Dist, Marginal, Arith, Mix]
+AnyNode = Union[
+    Input, Weight, State, Op, Merge, Call, Select, Branch, Gather, Var, Dist, Marginal, Arith, Mix
+]
 
 KINDS: dict[str, type[Node]] = {
     k.kind: k

@@ -132,7 +132,9 @@ class _Verifier:
             return False
         # Tables over decisions agree where their place exists, which elaboration has proved.
         return bool(values) and all(
-            m == n or isinstance(m, Cases) or isinstance(n, Cases) for x, y in values for m, n in zip(x, y, strict=True)
+            m == n or isinstance(m, Cases) or isinstance(n, Cases)
+            for x, y in values
+            for m, n in zip(x, y, strict=True)
         )
 
     def _op(self, node: Op) -> str:

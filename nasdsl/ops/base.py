@@ -103,6 +103,11 @@ class Primitive:
     internal: bool = False
     helper: str = ""
 
+    @property
+    def layer(self) -> bool:
+        """Whether it does multiply-accumulates on the whole of its input: what the depth of a network counts."""
+        return self.macs is not _nothing and self.name != "se"
+
     def parameter(self, name: str) -> Parameter | None:
         return next((p for p in self.parameters if p.name == name), None)
 

@@ -45,7 +45,9 @@ def _infer_truncate(source: TensorType, values: Values, sizes: Sizes) -> TensorT
     need("image", source, "truncate")
     out = size(values, "out")
     if sizes(out) > sizes(source.channels):
-        raise Misfit(f"`truncate({sizes(out)})` needs as many channels; its input has {sizes(source.channels)}")
+        raise Misfit(
+            f"`truncate({sizes(out)})` needs as many channels; its input has {sizes(source.channels)}"
+        )
     return TensorType("image", (out, *source.dims[1:]))
 
 
@@ -80,7 +82,10 @@ def _channels_module(source: TensorType, result: TensorType, values: Values) -> 
 CHANNELS = Primitive(
     name="channels",
     summary="`count` channels from the one after `start` on: `channels(0, C//2)` is the first half",
-    parameters=(Parameter("start", "size", required=True, minimum=0), Parameter("count", "size", required=True)),
+    parameters=(
+        Parameter("start", "size", required=True, minimum=0),
+        Parameter("count", "size", required=True),
+    ),
     infer=_infer_channels,
     module=_channels_module,
     helper="Channels",

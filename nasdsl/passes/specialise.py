@@ -135,7 +135,9 @@ class _CutGraph:
             self.made[node.id] = attrs.evolve(node, operands=self.rename.all(node.operands))
 
     def _choice(self, local: str) -> str | tuple[str, ...]:
-        path = f"{self.owner}.{local}" if self.owner and not local.startswith("/") else local.removeprefix("/")
+        path = (
+            f"{self.owner}.{local}" if self.owner and not local.startswith("/") else local.removeprefix("/")
+        )
         if path not in self.cutter.choices:
             # An inactive decision: any value will do, because nothing reads the result.
             return self._any(local)

@@ -69,7 +69,8 @@ class Architecture:
             data = json.loads(text)
             choices = data["choices"]
             good = isinstance(choices, dict) and all(
-                isinstance(v, (str, int, float)) or (isinstance(v, list) and all(isinstance(i, str) for i in v))
+                isinstance(v, (str, int, float))
+                or (isinstance(v, list) and all(isinstance(i, str) for i in v))
                 for v in choices.values()
             )
             if not good:
@@ -114,7 +115,9 @@ def _option(decision: Decision, value: Choice) -> Choice:
     if isinstance(value, str) and value not in decision.options:
         with contextlib.suppress(ValueError):
             number = float(value)
-            return next((o for o, n in zip(decision.options, decision.numbers, strict=False) if n == number), value)
+            return next(
+                (o for o, n in zip(decision.options, decision.numbers, strict=False) if n == number), value
+            )
     return value
 
 

@@ -17,7 +17,20 @@ from nasdsl.cases import Cases, TooManyCasesError, both
 from nasdsl.cases import Value as Cased
 from nasdsl.diagnostics import Diagnostics, Label, Span
 from nasdsl.ir.graph import Graph
-from nasdsl.ir.nodes import AnyNode, Branch, Call, Gather, Input, Loc, Merge, Op, Select, State, Weight, WeightType
+from nasdsl.ir.nodes import (
+    AnyNode,
+    Branch,
+    Call,
+    Gather,
+    Input,
+    Loc,
+    Merge,
+    Op,
+    Select,
+    State,
+    Weight,
+    WeightType,
+)
 from nasdsl.ops import PRIMITIVES, Value
 from nasdsl.space.decisions import Decision, Event, Guard
 from nasdsl.space.values import Abort, Size, Tensor

@@ -22,6 +22,7 @@ from nasdsl.space.bounds import cost_bounds
 from nasdsl.space.builder import Owner
 from nasdsl.space.decisions import Decision, DecisionTable, Guard
 from nasdsl.space.elaborate import Elaborated, Elaborator
+from nasdsl.space.measures import MEASURES
 from nasdsl.space.names import Names
 from nasdsl.space.notation import NOTATIONS
 from nasdsl.space.resolve import resolve
@@ -32,14 +33,13 @@ from nasdsl.types import TensorType
 
 DISTINCT_BY = ("nasbench101", "nasbench201")
 """Published notions of sameness that a space may declare."""
-MEASURES = ("params", "macs")
 _RELATIONS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
 }
-_PLANNED_MEASURES = ("depth", "edges", "latency")
+_PLANNED_MEASURES = ("latency",)
 
 
 @attrs.frozen
@@ -245,7 +245,9 @@ def decision_table(owners: Iterable[Owner]) -> DecisionTable:
         prefix = f"{path}." if path else ""
         for decision in owner.decisions.values():
             guards = _inside(activation(path), decision.when, owner)
-            absolute[prefix + decision.path] = attrs.evolve(decision, path=prefix + decision.path, when=guards)
+            absolute[prefix + decision.path] = attrs.evolve(
+                decision, path=prefix + decision.path, when=guards
+            )
     ordered: dict[str, Decision] = {}
 
     def place(path: str) -> None:
@@ -325,6 +327,8 @@ def _limits(
 
 
 def _provable(limit: Limit, item: ast.Limit, elaborated: Elaborated, diagnostics: Diagnostics) -> None:
+    if limit.measure not in ("params", "macs"):
+        return
     low, high = cost_bounds(elaborated.module, limit.measure)
     least = limit.relation in ("<", "<=")
     if limit.holds(low if least else high):

@@ -91,7 +91,9 @@ def merged_type(elab: Evaluator, kind: str, parts: list[Part], place: Place) -> 
                 f"the sides of this {kind} have different {what}",
                 span,
                 proof.shown(builder.shape(part.type), part.type.layout, witness),
-                secondary=(Label(first_span, proof.shown(builder.shape(first.type), first.type.layout, witness)),),
+                secondary=(
+                    Label(first_span, proof.shown(builder.shape(first.type), first.type.layout, witness)),
+                ),
                 notes=(*elab.report_uses(place), *proof.witness_notes(witness, elab.known)),
                 help="change the width with `conv(1, ...)`, the resolution with a stride, or leave one out",
             )
@@ -173,10 +175,15 @@ def _split(
     place: Place,
 ) -> Tensor:
     """`concat of ... into split(C)`: the chosen members share C channels (NAS-Bench-101, appendix S.1)."""
-    is_split = isinstance(into, ast.Call) and isinstance(into.function, ast.Name) and into.function.text == "split"
+    is_split = (
+        isinstance(into, ast.Call) and isinstance(into.function, ast.Name) and into.function.text == "split"
+    )
     if not is_split or len(into.arguments) != 1 or node.kind != "concat":  # type: ignore[union-attr]
         raise elab.wrong(
-            "`into` takes `split(C)`, after a concatenation", into.span, "not understood", help="write `into split(C)`"
+            "`into` takes `split(C)`, after a concatenation",
+            into.span,
+            "not understood",
+            help="write `into split(C)`",
         )
     total = elab.evaluate(into.arguments[0].value, scope, None)  # type: ignore[union-attr]
     width = numbers.integers(total, "the width to share", into.span, elab.diagnostics, 1, 10**6)
@@ -318,7 +325,9 @@ def choose(elab: Evaluator, node: ast.Choose, scope: Scope, place: Place | None)
     """`choose { ... }` or `choose SET`: an operation, or a number, that is one of the options."""
     options, inner = _options(elab, node, scope)
     found = [
-        (name, value, option.span) for option in options for name, value in _values(elab, option, inner, place)
+        (name, value, option.span)
+        for option in options
+        for name, value in _values(elab, option, inner, place)
     ]
     if not found:
         raise elab.wrong("there is nothing to choose from", node.span, "no options", code="NAS301")
@@ -344,14 +353,18 @@ def choose(elab: Evaluator, node: ast.Choose, scope: Scope, place: Place | None)
     operations = [v for _, v, _ in found if isinstance(v, Operation)]
     arities = {o.arity for o in operations}
     if len(arities) != 1:
-        raise elab.wrong("the options read different numbers of values", node.span, "must be the same", code="NAS102")
+        raise elab.wrong(
+            "the options read different numbers of values", node.span, "must be the same", code="NAS102"
+        )
     # A choice with a name belongs to the place where the name was given.
     anchor = place if place is not None and place.role else None
 
     def run(inputs: tuple[Tensor, ...], where: Place) -> Tensor:
         target = where
         if anchor is not None and anchor.builder is where.builder:
-            target = attrs.evolve(where, path=anchor.path, role=anchor.role, when=anchor.when, uses=anchor.uses)
+            target = attrs.evolve(
+                where, path=anchor.path, role=anchor.role, when=anchor.when, uses=anchor.uses
+            )
         return _select(elab, names, operations, list(seen.values()), inputs, target, where, node.span)
 
     return Operation(run, arities.pop(), node.span)
@@ -380,9 +393,13 @@ def _range(elab: Evaluator, option: ast.Option, scope: Scope) -> range:
     high = elab.integer(option.to, scope, "the end of a range", -(10**9), 10**9)
     step = 1 if option.step is None else elab.integer(option.step, scope, "a step", 1, 10**9)
     if high < low:
-        raise elab.wrong(f"`{low}..{high}` holds no number", option.span, "the end is below the start", code="NAS301")
+        raise elab.wrong(
+            f"`{low}..{high}` holds no number", option.span, "the end is below the start", code="NAS301"
+        )
     if (high - low) // step >= MAX_OPTIONS:
-        raise elab.wrong("a range of too many numbers", option.span, f"more than {MAX_OPTIONS}", code="NAS206")
+        raise elab.wrong(
+            "a range of too many numbers", option.span, f"more than {MAX_OPTIONS}", code="NAS206"
+        )
     if (high - low) % step:
         last = high - (high - low) % step
         elab.diagnostics.warning(
@@ -418,9 +435,7 @@ def _number(
     return Num.of(lift(lambda i, *vs: vs[int(i)], index, *(v.value for v in values)))  # type: ignore[arg-type]
 
 
-def branch(
-    elab: Evaluator, node: ast.If, condition: Cases, scope: Scope, place: Place | None
-) -> Value:
+def branch(elab: Evaluator, node: ast.If, condition: Cases, scope: Scope, place: Place | None) -> Value:
     """`if` on decisions: both sides are in the space, each where its condition holds."""
     opposite = lift(lambda c: not c, condition)
     yes = elab.evaluate(node.yes, scope, place and place.under(condition))
@@ -519,7 +534,9 @@ def _select(
                 f"the options of this choice have different shapes: `{name}` does not fit `{names[0]}`",
                 at,
                 proof.shown(builder.shape(part.type), part.type.layout, witness),
-                secondary=(Label(first_span, proof.shown(builder.shape(first.type), first.type.layout, witness)),),
+                secondary=(
+                    Label(first_span, proof.shown(builder.shape(first.type), first.type.layout, witness)),
+                ),
                 notes=(*elab.report_uses(where), *proof.witness_notes(witness, elab.known)),
                 help="every option must give the same width and resolution; pass `stride` and the width on to each",
             )
@@ -577,9 +594,13 @@ def _deep(
     """A number of repetitions that depends on decisions: each exists where the number reaches it."""
     if count is None:
         found = elab.evaluate(node.count, scope, attrs.evolve(where, role="depth"))
-        count = numbers.integers(found, "a number of repetitions", node.count.span, elab.diagnostics, 0, 10**4)
+        count = numbers.integers(
+            found, "a number of repetitions", node.count.span, elab.diagnostics, 0, 10**4
+        )
     if isinstance(count.value, Dim):
-        raise elab.wrong("a number of repetitions must be known", node.count.span, "this is a width that is open")
+        raise elab.wrong(
+            "a number of repetitions must be known", node.count.span, "this is a width that is open"
+        )
     reach = count.value
     table = reach.table if isinstance(reach, Cases) else (reach,)
     memory = list(inputs)

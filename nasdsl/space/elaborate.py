@@ -151,7 +151,8 @@ class Elaborator(Expressions):
             )
             raise Abort
         sizes = [
-            self._extent(a.value, f"the {n} of the input") for a, n in zip(declared.arguments, axes, strict=False)
+            self._extent(a.value, f"the {n} of the input")
+            for a, n in zip(declared.arguments, axes, strict=False)
         ]
         if declared.layout.text == "image" and len(sizes) == 2:
             sizes.append(sizes[1])
@@ -192,7 +193,9 @@ class Elaborator(Expressions):
         low = self.integer(item.family.low, self.space_scope, "the first index of a family", 1)
         high = self.integer(item.family.high, self.space_scope, "the last index of a family", 0)
         if low != 1:
-            raise self.wrong("a family counts from 1", item.family.span, f"this starts at {low}", code="NAS206")
+            raise self.wrong(
+                "a family counts from 1", item.family.span, f"this starts at {low}", code="NAS206"
+            )
         return ListValue(tuple(self._level(item, f"{name}[{i}]") for i in range(low, high + 1)))
 
     def _level(self, item: ast.Bind, path: str) -> Value:

@@ -388,12 +388,16 @@ class Expressions(ABC):
         target = self.evaluate(node.target, scope, place)
         if isinstance(target, ListValue):
             found = self.evaluate(node.index, scope, place)
-            at = numbers.integers(found, "an index", node.index.span, self.diagnostics, 1, len(target.items)).value
+            at = numbers.integers(
+                found, "an index", node.index.span, self.diagnostics, 1, len(target.items)
+            ).value
             if isinstance(at, int):
                 return target.items[at - 1]
             items = [i.value for i in target.items if isinstance(i, Num) and not isinstance(i.value, Dim)]
             if isinstance(at, Dim) or len(items) != len(target.items):
-                raise self.wrong("only a number can be looked up by a decision", node.index.span, "this depends on one")
+                raise self.wrong(
+                    "only a number can be looked up by a decision", node.index.span, "this depends on one"
+                )
             return Num.of(lift(lambda index, *values: values[int(index) - 1], at, *items))
         if isinstance(target, FamilyValue):
             at = self.integer(

@@ -75,7 +75,9 @@ def _compared(
     if isinstance(left, Dim) or isinstance(right, Dim):
         if symbol in ("==", "<=", ">=") and left == right:
             return True
-        diagnostics.error("NAS201", f"`{symbol}` cannot be told here", span, "one side is a width that is open")
+        diagnostics.error(
+            "NAS201", f"`{symbol}` cannot be told here", span, "one side is a width that is open"
+        )
         raise Abort
     found = lift(_COMPARE[symbol], left, right)
     return found if isinstance(found, Cases) else bool(found)
@@ -114,7 +116,9 @@ def _whole(left: Any, right: Any) -> int | float:
 def _open(symbol: str, left: Num, right: Num, span: Span, diagnostics: Diagnostics) -> Num:
     """Arithmetic with a width that is settled later: it stays a polynomial."""
     if left.dim is None or right.dim is None or right.dim == Dim.of(0):
-        diagnostics.error("NAS201", f"`{symbol}` cannot be told here", span, "one side is a width that is open")
+        diagnostics.error(
+            "NAS201", f"`{symbol}` cannot be told here", span, "one side is a width that is open"
+        )
         raise Abort
     dim = _polynomial(symbol, left.dim, right.dim)
     return Num(dim, dim)

@@ -10,7 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from nasdsl.cases import Axis, Cases, Choice, Value, assignments, at, axes_of, counterexample, equal, explore, tabulate
+from nasdsl.cases import (
+    Axis,
+    Cases,
+    Choice,
+    Value,
+    assignments,
+    at,
+    axes_of,
+    counterexample,
+    equal,
+    explore,
+    tabulate,
+)
 from nasdsl.cases import where as choose_where
 from nasdsl.diagnostics import Note
 from nasdsl.space.values import Size
@@ -39,12 +51,15 @@ def differ(left: tuple[Size, ...], right: tuple[Size, ...], given: Value) -> Wit
     return None
 
 
-def join(builder: Builder, condition: Cases, yes: TensorType, no: TensorType, given: Value) -> TensorType | None:
+def join(
+    builder: Builder, condition: Cases, yes: TensorType, no: TensorType, given: Value
+) -> TensorType | None:
     """The type of a value that is one or the other; None when that cannot be said."""
     if yes.layout != no.layout or len(yes.dims) != len(no.dims):
         return None
     dims = [
-        _joined(builder, condition, a, b, given) if a != b else a for a, b in zip(yes.dims, no.dims, strict=True)
+        _joined(builder, condition, a, b, given) if a != b else a
+        for a, b in zip(yes.dims, no.dims, strict=True)
     ]
     known = tuple(d for d in dims if d is not None)
     return TensorType(yes.layout, known) if len(known) == len(dims) else None
@@ -81,7 +96,11 @@ def combined(
     if all(type_ == first for _, type_ in results):
         return first
     axes = axes_of(
-        *(Cases((decisions[path].axis,), tuple(range(len(decisions[path].values)))) for c, _ in results for path in c),
+        *(
+            Cases((decisions[path].axis,), tuple(range(len(decisions[path].values))))
+            for c, _ in results
+            for path in c
+        ),
         *(builder.size(d) for _, type_ in results for d in type_.dims),
     )
 
