@@ -60,26 +60,29 @@ class Stats:
     conventions: dict[str, dict[str, int]]
 
 
-def load(path: str | Path, /, **parameters: object) -> Space:
+def load(path: str | Path, /, *, allow_python: bool = False, **parameters: object) -> Space:
     """Loads a space.
 
     Args:
         path: a `.nas` file, or the name of a shipped space such as "darts".
+        allow_python: whether `use python` in the file may import what it names, which runs its code.
         parameters: values for the parameters of the space.
 
     Raises:
         UserError: with every diagnostic of the file.
     """
-    space, diagnostics = check_source(_read(path), parameters)
+    space, diagnostics = check_source(_read(path), parameters, allow_python)
     diagnostics.raise_if_errors()
     if space is None:
         raise UserError(diagnostics.items)
     return Space(space)
 
 
-def check_file(path: str | Path, parameters: Mapping[str, object] | None = None) -> Diagnostics:
+def check_file(
+    path: str | Path, parameters: Mapping[str, object] | None = None, allow_python: bool = False
+) -> Diagnostics:
     """Every diagnostic of a file. Raises UserError (NAS005) for one that cannot be read."""
-    return check_source(_read(path), parameters)[1]
+    return check_source(_read(path), parameters, allow_python)[1]
 
 
 def _read(path: str | Path) -> Source:
@@ -105,11 +108,12 @@ def ir_text(
     passes: str = "",
     after: str | None = None,
     after_all: bool = False,
+    allow_python: bool = False,
 ) -> str:
     """The IR of a space as text: at the start, at the end of a method's passes, or after some of them."""
     from nasdsl.ir.text import print_module
 
-    space = load(path, **dict(parameters or {}))
+    space = load(path, allow_python=allow_python, **dict(parameters or {}))
     if method is None:
         return print_module(space.checked.module)
     stages = space.compile(method, passes=passes, settings=settings or {}).compilation.stages
@@ -191,7 +195,9 @@ class Space:
                     "NAS101", f"no decision belongs to `{cell}`{did_you_mean(cell, owners)}"
                 )
             if distinct:
-                raise UserError.plain("NAS901", "counting the distinct forms of one cell is not yet available")
+                raise UserError.plain(
+                    "NAS901", "counting the distinct forms of one cell is not yet available"
+                )
             return Encodings(restrict(table, cell)).count()
         found = self.tally(distinct)
         if not found.exact:
@@ -232,7 +238,9 @@ class Space:
         """
         found = self.tally(distinct)
         if found.draw is None:
-            what = "no architecture is within the limits" if found.high == 0 else "distinct ones cannot be drawn"
+            what = (
+                "no architecture is within the limits" if found.high == 0 else "distinct ones cannot be drawn"
+            )
             raise UserError.plain("NAS310", f"{what} ({found.how})")
         rng = random.Random(seed)
         try:
@@ -242,7 +250,9 @@ class Space:
 
     def neighbours(self, arch: Architecture) -> list[Architecture]:
         """Every architecture that differs from `arch` by one decision (see `Population.neighbours`)."""
-        return [self._architecture(c) for c in self.population.neighbours(self.architecture(arch.choices).choices)]
+        return [
+            self._architecture(c) for c in self.population.neighbours(self.architecture(arch.choices).choices)
+        ]
 
     def distance(self, left: Architecture, right: Architecture) -> int:
         """The number of decisions in which two architectures differ (see `Population.distance`)."""

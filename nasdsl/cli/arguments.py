@@ -105,6 +105,11 @@ def param_argument(parser: argparse.ArgumentParser) -> None:
         metavar="K=V",
         help="set a parameter of the space, such as layers=20 or depths=[2,2,3]; may be repeated",
     )
+    parser.add_argument(
+        "--allow-python",
+        action="store_true",
+        help="let `use python` in the space import the module it names, which runs its code",
+    )
 
 
 def method_arguments(parser: argparse.ArgumentParser, *, required: bool) -> None:

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     found: list[Diagnostic] = []
     for file in args.files:
         try:
-            items = tuple(api.check_file(file, params).items)
+            items = tuple(api.check_file(file, params, args.allow_python).items)
         except UserError as error:
             items = error.diagnostics
         found.extend(items)

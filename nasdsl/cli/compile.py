@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Compiles and writes."""
     params = assignments("--param", args.param)
     settings = assignments("--set", args.settings, words=True)
-    space = load(args.file, params)
+    space = load(args.file, params, args.allow_python)
     program = space.compile(args.method, passes=args.passes, settings=settings)
     directory = Path(args.output or Path("build") / f"{space.name}-{args.method}")
     try:

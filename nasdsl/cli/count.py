@@ -27,7 +27,7 @@ def configure(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Counts."""
-    space = load(args.file, assignments("--param", args.param))
+    space = load(args.file, assignments("--param", args.param), args.allow_python)
     # Python refuses to print integers beyond 4300 digits unless told that they are wanted.
     sys.set_int_max_str_digits(0)
     record = {"space": space.name, "cell": args.cell, "distinct": distinct(args)}

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         raise not_yet(f"nasdsl draw -o {output}", "write an .svg; browsers and Inkscape convert it")
     if output != "-" and not output.lower().endswith(".svg"):
         raise CommandLineError(f"-o takes a file that ends in .svg, or -, not `{output}`")
-    space = load(args.file, assignments("--param", args.param))
+    space = load(args.file, assignments("--param", args.param), args.allow_python)
     architecture = None if args.arch is None else space.parse(args.arch)
     write_text(output, space.draw(architecture))
     if output != "-":

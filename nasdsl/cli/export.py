@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     """Exports."""
     if args.format != "py":
         raise not_yet(f"--format {args.format}", "`--format py` writes a module for torch")
-    space = load(args.file, assignments("--param", args.param))
+    space = load(args.file, assignments("--param", args.param), args.allow_python)
     text = space.model_source(space.parse(args.arch))
     try:
         Path(args.output).write_text(text, "utf-8")

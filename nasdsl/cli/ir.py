@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     text = api.ir_text(
         args.file,
         assignments("--param", args.param),
+        allow_python=args.allow_python,
         method=args.method,
         settings=assignments("--set", args.settings, words=True),
         passes=args.passes,

@@ -26,7 +26,7 @@ def configure(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Samples."""
-    space = load(args.file, assignments("--param", args.param))
+    space = load(args.file, assignments("--param", args.param), args.allow_python)
     for architecture in space.sample(args.n, seed=args.seed, distinct=distinct(args)):
         # Files are written with indentation; here a line is a record.
         print(json.dumps(json.loads(architecture.to_json()), ensure_ascii=False))

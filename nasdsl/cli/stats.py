@@ -41,7 +41,7 @@ def configure(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Computes and prints."""
-    space = load(args.file, assignments("--param", args.param))
+    space = load(args.file, assignments("--param", args.param), args.allow_python)
     stats = space.stats(space.parse(args.arch), auxiliary=args.auxiliary)
     figures = attrs.asdict(stats)
     if args.json:

@@ -95,6 +95,7 @@ def _context(compilation: Compilation, passes: str) -> dict[str, object]:
         "input": literal((space.input.layout, *space.input.evaluate({}))),
         "classes": space.classes,
         "fingerprint": literal(space.fingerprint),
+        "uses_python": any(i.imports for i in compilation.lowered),
         "topology": any(s.name == "regulariser" for s in method.settings),
         "embedded": embedded(),
         "papers": method.papers,

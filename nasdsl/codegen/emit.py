@@ -40,6 +40,7 @@ def supernet_code(
     out.line("import torch")
     out.line("import torch.nn.functional as F  # noqa: F401")
     out.line("from torch import nn")
+    _imports(out, lowered)
     out.line()
     out.line("from nasdsl.runtime.mixed import mix")
     helpers = sorted(set().union(*(item.helpers for item in lowered)))
@@ -155,6 +156,7 @@ def network_code(
     out.line("import torch")
     out.line("import torch.nn.functional as F  # noqa: F401")
     out.line("from torch import nn")
+    _imports(out, lowered)
     out.line()
     for name, value in constants.items():
         text = pformat(value, width=104, sort_dicts=False).encode("ascii", "backslashreplace").decode()
@@ -172,6 +174,17 @@ def network_code(
         _class(out, cell)
     _network(out, root, drops, auxiliary_problem)
     return out.code()
+
+
+def _imports(out: Writer, lowered: Sequence[Lowered]) -> None:
+    """Imports of the modules of `use python`; their names come from the space, so each part is checked."""
+    modules = sorted(set().union(*(item.imports for item in lowered)))
+    if modules:
+        out.line()
+    for module in modules:
+        if not all(part.isidentifier() for part in module.split(".")):
+            raise ValueError(f"{module!r} is not the name of a module")
+        out.line(f"import {module}")
 
 
 def helper_texts(names: set[str]) -> list[str]:

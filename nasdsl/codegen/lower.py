@@ -45,6 +45,7 @@ class Lowered:
         calls: id of a call to the attribute that holds the called cell.
         mixes: whether its `forward` takes the weights of mixed operations.
         drops: whether it uses drop-path.
+        imports: Python modules whose operations it uses.
         helpers: classes of `nasdsl.runtime.standalone.blocks` that it uses.
     """
 
@@ -59,6 +60,7 @@ class Lowered:
     mixes: bool
     drops: bool
     helpers: frozenset[str] = frozenset()
+    imports: frozenset[str] = frozenset()
     auxiliary: tuple[str, str] | None = None
 
 
@@ -97,6 +99,7 @@ class _Lowering:
         self.used_sizes: set[str] = set()
         self.drops = False
         self.helpers: set[str] = set()
+        self.imports: set[str] = set()
         self.auxiliary: tuple[str, str] | None = None
 
     def run(self) -> Lowered:
@@ -121,6 +124,7 @@ class _Lowering:
             mixes=mixes or any(c.mixes for c in calls),
             drops=self.drops or any(c.drops for c in calls),
             helpers=frozenset(self.helpers),
+            imports=frozenset(self.imports),
             auxiliary=self.auxiliary,
         )
 
@@ -198,6 +202,8 @@ class _Lowering:
         self.used_sizes |= set(re.findall(r"[A-Za-z_]\w*", text)) & set(self.graph.sizes)
         if primitive.helper:
             self.helpers.add(primitive.helper)
+        if primitive.opaque:
+            self.imports.add(primitive.opaque)
         return text
 
     def _types(self, node: AnyNode) -> tuple[TensorType, TensorType]:

@@ -49,6 +49,7 @@ _TITLES = {
     "NAS108": "missing or repeated section",
     "NAS109": "unknown or unfit parameter value",
     "NAS110": "file to amend cannot be read",
+    "NAS111": "operations in Python not allowed, or not to be had",
     "NAS201": "wrong kind of value",
     "NAS202": "shapes differ in a sum",
     "NAS203": "shapes differ in a concat",

@@ -57,7 +57,10 @@ def node_costs(graph: Graph, node: AnyNode, sizes: Mapping[str, Integer]) -> Cos
     source = graph.by_id[node.operands[0]].type
     if not isinstance(source, TensorType):
         return Costs(activations=written)
-    macs = PRIMITIVES[node.op].macs(source, node.type, dict(node.values)).value(sizes)
+    primitive = PRIMITIVES[node.op]
+    if primitive.opaque:
+        source = TensorType(source.layout, tuple(Dim.of(d.value(sizes)) for d in source.dims))
+    macs = primitive.macs(source, node.type, dict(node.values)).value(sizes)
     return Costs(macs=macs, activations=written)
 
 

@@ -6,8 +6,9 @@ Takes nothing, returns settings. Defaults are those of quark0/darts
 
 from __future__ import annotations
 
+from nasdsl.diagnostics import Diagnostic, Label, Span
 from nasdsl.errors import UserError
-from nasdsl.ir.nodes import Gather, Select
+from nasdsl.ir.nodes import Branch, Gather, Select
 from nasdsl.methods.base import Setting
 from nasdsl.space.checked import CheckedSpace
 
@@ -125,6 +126,42 @@ def has_decisions(space: CheckedSpace, method: str) -> None:
         raise UserError.plain(
             "NAS504", f"`{method}` has nothing to search: space `{space.name}` makes no decision"
         )
+    operations_only(space, method)
+
+
+def operations_only(space: CheckedSpace, method: str) -> None:
+    """Raises UserError (NAS504) for decisions that are no candidates of one weighted sum.
+
+    Numbers (widths, depths, kernels) change what an operation is, and one choice that stands in
+    several places would need one variable in each.
+    """
+    for decision in space.table.decisions:
+        if decision.kind == "number":
+            raise _unfit(
+                f"`{method}` weighs operations; `{decision.path}` chooses a number",
+                decision.span,
+                "name the operations as options (`choose { conv(3), conv(5) }`), or use a method for single paths",
+            )
+    seen: set[tuple[str, str, tuple[str, ...]]] = set()
+    for use in space.module.uses():
+        for node in use.graph.nodes:
+            if isinstance(node, Branch):
+                raise _unfit(f"`{method}` cannot weigh an `if` on decisions (%{node.id})", None, None)
+            if isinstance(node, Select):
+                key = (use.decision(node.decision), use.graph.name, use.path)
+                if key in seen or node.decision.startswith("/"):
+                    path = use.decision(node.decision)
+                    raise _unfit(
+                        f"`{method}` gives every place its own variables; `{path}` is one choice for several",
+                        space.table.by_path[path].span,
+                        "write the choice where each is used",
+                    )
+                seen.add(key)
+
+
+def _unfit(message: str, span: Span | None, cure: str | None) -> UserError:
+    place = None if span is None else Label(span, "chosen here")
+    return UserError([Diagnostic("NAS504", message, place, help=cure)])
 
 
 def sums_only(space: CheckedSpace, method: str) -> None:

@@ -49,8 +49,18 @@ _ALL = (
     ZEROS,
 )
 
-PRIMITIVES: Mapping[str, Primitive] = MappingProxyType({p.name: p for p in _ALL})
-"""Every primitive by name, internal ones included."""
+_KNOWN = {p.name: p for p in _ALL}
+
+PRIMITIVES: Mapping[str, Primitive] = MappingProxyType(_KNOWN)
+"""Every primitive by name, internal ones and those from Python (`module:name`) included."""
+
+
+def register(primitive: Primitive) -> None:
+    """Makes an operation from Python known to every stage, under its full name."""
+    if ":" not in primitive.name:
+        raise ValueError(f"an operation from Python is named module:name, not {primitive.name}")
+    _KNOWN[primitive.name] = primitive
+
 
 __all__ = [
     "PRIMITIVES",
@@ -60,4 +70,5 @@ __all__ = [
     "Value",
     "Values",
     "WeightSpec",
+    "register",
 ]

@@ -85,6 +85,7 @@ class Primitive:
         zero: returns zeros whatever its operand.
         pooling: a parameter-free local reduction (what DARTS puts a batch norm behind).
         internal: made by passes; not part of the language.
+        opaque: the Python module that it comes from, or "": such an operation needs sizes as integers.
         helper: the class of `nasdsl.runtime.standalone.blocks` that `module` names, if any.
     """
 
@@ -102,6 +103,7 @@ class Primitive:
     pooling: bool = False
     internal: bool = False
     helper: str = ""
+    opaque: str = ""
 
     @property
     def layer(self) -> bool:

@@ -25,6 +25,7 @@ from nasdsl.space.elaborate import Elaborated, Elaborator
 from nasdsl.space.measures import MEASURES
 from nasdsl.space.names import Names
 from nasdsl.space.notation import NOTATIONS
+from nasdsl.space.python_ops import python_operations
 from nasdsl.space.resolve import resolve
 from nasdsl.space.values import Abort
 from nasdsl.syntax import ast
@@ -96,12 +97,13 @@ class CheckedSpace:
 
 
 def check_source(
-    source: Source, settings: Mapping[str, object] | None = None
+    source: Source, settings: Mapping[str, object] | None = None, allow_python: bool = False
 ) -> tuple[CheckedSpace | None, Diagnostics]:
     """Parses and checks a text.
 
     Args:
         settings: values for the parameters of the space.
+        allow_python: whether `use python` may import what it names.
 
     Returns:
         The space, None when there are errors; and every diagnostic found.
@@ -117,13 +119,15 @@ def check_source(
         if whole is None or diagnostics.errors:
             return None, diagnostics
         space = with_library(whole)
-    names = resolve(space, diagnostics, partial=broken)
+    python = {} if broken else python_operations(space, allow_python, diagnostics)
+    if diagnostics.errors and not broken:
+        return None, diagnostics
+    names = resolve(space, diagnostics, partial=broken, python=python)
     if not broken:
         _sections(space, diagnostics)
     if broken:
         return None, diagnostics
     given = dict(settings or {})
-    _planned(names, diagnostics)
     cyclic = any(d.code == "NAS104" for d in diagnostics.errors)
     elaborated = None if cyclic else _elaborate(names, given, diagnostics)
     if diagnostics.errors or elaborated is None:
@@ -162,16 +166,6 @@ def _sections(space: ast.Space, diagnostics: Diagnostics) -> None:
             )
         for extra in found[1:]:
             diagnostics.error("NAS108", f"`{word}` is given twice", extra.span, "the second")
-
-
-def _planned(names: Names, diagnostics: Diagnostics) -> None:
-    """Parts of the language that parse and do not work yet."""
-    space = names.space
-    for item in space.items:
-        if isinstance(item, ast.UsePython):
-            diagnostics.error(
-                "NAS901", "operations in Python are not yet available", item.span, "written here"
-            )
 
 
 def _assemble(

@@ -360,11 +360,7 @@ def choose(elab: Evaluator, node: ast.Choose, scope: Scope, place: Place | None)
     anchor = place if place is not None and place.role else None
 
     def run(inputs: tuple[Tensor, ...], where: Place) -> Tensor:
-        target = where
-        if anchor is not None and anchor.builder is where.builder:
-            target = attrs.evolve(
-                where, path=anchor.path, role=anchor.role, when=anchor.when, uses=anchor.uses
-            )
+        target = where if anchor is None else anchor
         return _select(elab, names, operations, list(seen.values()), inputs, target, where, node.span)
 
     return Operation(run, arities.pop(), node.span)
@@ -541,6 +537,8 @@ def _select(
                 help="every option must give the same width and resolution; pass `stride` and the width on to each",
             )
             raise Abort
+    if place.builder is not builder:
+        decision = attrs.evolve(decision, path=f"/{place.builder.absolute(decision.path)}")
     return builder.select(decision, tuple(p for p, _ in made), first.type, where, span)
 
 

@@ -16,7 +16,6 @@ import attrs
 from nasdsl.cases import Cases, TooManyCasesError, lift
 from nasdsl.diagnostics import Diagnostics, Label, Note, Span, did_you_mean
 from nasdsl.ir.graph import Graph
-from nasdsl.ops import PRIMITIVES
 from nasdsl.space import choices, numbers, proof
 from nasdsl.space.builder import MAX_STEPS, Builder, Owner, Place
 from nasdsl.space.cells import CellCache, Poison, use_cell
@@ -209,8 +208,9 @@ class Expressions(ABC):
             return self.binding(name)
         if name in CONSTANTS:
             return Text(name) if name == "same" else Num(name == "true")
-        if name in PRIMITIVES and not PRIMITIVES[name].internal:
-            return use_primitive(self, PRIMITIVES[name], arguments, scope, span)
+        primitive = self.names.primitive(name)
+        if primitive is not None:
+            return use_primitive(self, primitive, arguments, scope, span)
         raise Abort  # reported as NAS101
 
     def use_op(

@@ -12,7 +12,7 @@ from typing import Any, Union
 import attrs
 
 from nasdsl.diagnostics import Diagnostics, Label, Span, did_you_mean
-from nasdsl.ops import PRIMITIVES
+from nasdsl.ops import PRIMITIVES, Primitive
 from nasdsl.syntax import ast
 
 Definition = Union[ast.Param, ast.Bind, ast.OpDef, ast.CellDef, ast.CellAlias, ast.SetDef]
@@ -22,7 +22,7 @@ FUNCTIONS: Mapping[str, int | None] = {"int": 1, "round8": 1, "min": None, "max"
 
 CONSTANTS = frozenset({"same", "true", "false"})
 WORDS = frozenset({"cin"})
-LANGUAGE = frozenset(name for name, p in PRIMITIVES.items() if not p.internal)
+LANGUAGE = frozenset(name for name, p in PRIMITIVES.items() if not p.internal and not p.opaque)
 
 
 @attrs.frozen
@@ -31,6 +31,13 @@ class Names:
 
     space: ast.Space
     definitions: Mapping[str, Definition]
+    python: Mapping[str, Primitive] = attrs.field(factory=dict)
+
+    def primitive(self, name: str) -> Primitive | None:
+        """The primitive of the language, or operation from Python, that a name means."""
+        if name in self.python:
+            return self.python[name]
+        return PRIMITIVES[name] if name in LANGUAGE else None
 
     def cell(self, name: str) -> tuple[ast.CellDef, tuple[ast.Argument, ...]] | None:
         """The definition behind a cell or a chain of aliases, with the aliases' arguments, outermost first."""
@@ -72,9 +79,10 @@ def signature(names: Names, name: str) -> Signature | None:
             ambient = tuple(f.name.text for f in cell[0].formals.ambient) if cell else ()
             return Signature(f"cell `{name}`", (), ambient, ())
         return None
-    if name in PRIMITIVES and not PRIMITIVES[name].internal:
-        every = tuple(p.name for p in PRIMITIVES[name].parameters)
-        needed = tuple(p.name for p in PRIMITIVES[name].parameters if p.required)
+    primitive = names.primitive(name)
+    if primitive is not None:
+        every = tuple(p.name for p in primitive.parameters)
+        needed = tuple(p.name for p in primitive.parameters if p.required)
         return Signature(f"operation `{name}`", every, every, needed)
     return None
 

@@ -66,9 +66,25 @@ def use_primitive(
         type_ = _result(elab, primitive, source.type, values, place, span)
         if primitive.identity:
             return source
+        if primitive.opaque:
+            source = _known(elab, source, place, span)
         return place.builder.op(primitive.name, source, values, type_, place, span)
 
     return Operation(run, 1, span)
+
+
+def _known(elab: Evaluator, source: Tensor, place: Place, span: Span) -> Tensor:
+    """The input of an operation from Python, with its sizes as integers. Raises Abort after NAS205."""
+    shape = place.builder.shape(source.type)
+    if not all(isinstance(s, int) for s in shape):
+        raise elab.wrong(
+            "an operation from Python needs an input whose size does not depend on decisions",
+            span,
+            f"its input: {elab.shown(source.type, place.builder)}",
+            code="NAS205",
+        )
+    type_ = TensorType(source.type.layout, tuple(Dim.of(s) for s in shape))
+    return attrs.evolve(source, type=type_)
 
 
 def _result(

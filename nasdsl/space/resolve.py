@@ -8,13 +8,15 @@ declaration once, in definitions that are never used as well.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
 import attrs
 
 from nasdsl.diagnostics import Diagnostics, Label, Span, did_you_mean
+from nasdsl.ops import Primitive
+from nasdsl.space.amend import library
 from nasdsl.space.names import (
     CONSTANTS,
     FUNCTIONS,
@@ -28,17 +30,24 @@ from nasdsl.space.names import (
 from nasdsl.syntax import ast
 
 
-def resolve(space: ast.Space, diagnostics: Diagnostics, *, partial: bool = False) -> Names:
+def resolve(
+    space: ast.Space,
+    diagnostics: Diagnostics,
+    *,
+    partial: bool = False,
+    python: Mapping[str, Primitive] | None = None,
+) -> Names:
     """Builds the table of definitions and checks every use of a name.
 
     Args:
         partial: some items could not be parsed, so a missing definition proves nothing.
+        python: operations that come from Python, by name.
     """
     definitions: dict[str, Definition] = {}
     for item in space.items:
         if isinstance(item, (ast.Param, ast.Bind, ast.OpDef, ast.CellDef, ast.CellAlias, ast.SetDef)):
             _define(item, definitions, diagnostics)
-    names = Names(space, definitions)
+    names = Names(space, definitions, python or {})
     _Resolver(names, diagnostics, partial).run()
     return names
 
@@ -230,8 +239,10 @@ class _Resolver:
             self._ambients(name, local)
         elif name in LANGUAGE or name in CONSTANTS or name in WORDS or name in FUNCTIONS:
             return
+        elif name in self.names.python:
+            return
         elif name not in self.lost:
-            visible = [*local, *self.names.definitions, *sorted(LANGUAGE), "earlier"]
+            visible = [*local, *self.names.definitions, *self.names.python, *sorted(LANGUAGE), *library(), "earlier"]
             self.diagnostics.error(
                 "NAS101", f"nothing here is called `{name}`", span, f"not known{did_you_mean(name, visible)}"
             )

@@ -12,7 +12,7 @@ from pathlib import Path
 from nasdsl.diagnostics import CODES, Severity
 from nasdsl.ir.nodes import KINDS
 from nasdsl.methods import METHODS
-from nasdsl.ops import PLANNED, PRIMITIVES, Parameter
+from nasdsl.ops import PRIMITIVES, Parameter
 from nasdsl.passes import PASSES
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -35,13 +35,9 @@ def primitives() -> str:
     rows = [
         (f"`{p.name}({', '.join(map(_formal, p.parameters))})`" if p.parameters else f"`{p.name}`", p.summary)
         for p in PRIMITIVES.values()
-        if not p.internal
+        if not p.internal and not p.opaque
     ]
     return _table(("primitive", "what it does"), rows)
-
-
-def planned() -> str:
-    return ", ".join(f"`{name}`" for name in sorted(PLANNED)) + "."
 
 
 _FAMILIES = {
@@ -126,7 +122,6 @@ def provenance(method: str) -> str:
 
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "primitives": ("language.md", primitives),
-    "planned": ("language.md", planned),
     "codes": ("diagnostics.md", codes),
     "nodes": ("ir.md", nodes),
     "passes": ("ir.md", passes),

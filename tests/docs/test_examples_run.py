@@ -28,7 +28,11 @@ def test_a_space_runs_and_its_found_network_is_the_supernets_path(block: Block, 
         with pytest.raises(nasdsl.UserError, match="NAS901"):
             space.compile(method="toponas")
         return
-    program = space.compile(method="toponas")
+    try:
+        program = space.compile(method="toponas")
+    except nasdsl.UserError as refused:
+        assert refused.diagnostics[0].code == "NAS504"
+        return  # its networks run below, one by one
     net = program.supernet(seed=0).double()
     shape = [dim.evaluate({}) for dim in space.checked.input.dims]
     x = torch.randn(4, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -40,3 +44,18 @@ def test_a_space_runs_and_its_found_network_is_the_supernets_path(block: Block, 
     child = program.network(found, inherit=net, form="search").double().eval()
     torch.testing.assert_close(child(x), net(x), rtol=0, atol=1e-10)
     assert program.network(found)(x.float()).shape == (4, space.checked.classes)
+
+
+@pytest.mark.parametrize("block", SOUND, ids=str)
+def test_networks_of_a_space_run_and_cost_what_is_predicted(block: Block, tmp_path: Path) -> None:
+    import torch
+
+    path = tmp_path / "my.nas"
+    path.write_text(block.text, "utf-8")
+    space = nasdsl.load(path)
+    for arch in space.sample(3, seed=1):
+        net = space.network(arch)
+        sizes = [dim.settle(arch.choices).evaluate({}) for dim in space.checked.input.dims]
+        out = net(torch.randn(2, *sizes))
+        assert out.shape == (2, space.checked.classes)
+        assert sum(p.numel() for p in net.parameters()) == space.stats(arch).live_params

@@ -10,7 +10,7 @@ import pytest
 
 import nasdsl
 from nasdsl.diagnostics import Source
-from nasdsl.identity.encodings import Encodings, values
+from nasdsl.identity.encodings import Encodings
 from nasdsl.space.checked import check_source
 from nasdsl.space.decisions import DecisionTable
 
@@ -32,7 +32,7 @@ space nested {
 def brute_force(table: DecisionTable) -> list[tuple[tuple[str, object], ...]]:
     """Every encoding, by trying every value of every decision."""
     found = set()
-    for combination in product(*(values(d) for d in table.decisions)):
+    for combination in product(*(d.values for d in table.decisions)):
         choices = {d.path: v for d, v in zip(table.decisions, combination, strict=True)}
         kept = {}
         for decision in table.active(choices):
