@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -26,12 +28,14 @@ from nasdsl.resources import library_path, shipped_spaces
 
 _LOG = logging.getLogger(__name__)
 """A warning fails `make docs`."""
+_PICTURED = re.compile(r"^```nas (\w+\.nas)[^\n]* picture\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def build(docs: Path) -> None:
     """Writes every generated page and picture under `docs/generated`, and removes what is no longer made."""
     folder = docs / GENERATED
-    made = {**copied_pages(), **dict(command_line()), **dict(diagnostics()), **primitives(), **dict(spaces())}
+    made = {**copied_pages(), **dict(command_line()), **dict(diagnostics()), **primitives()}
+    made |= {**dict(spaces()), **dict(pictures(docs))}
     texts = {folder.parent / _file(name): text for name, text in made.items()}
     for old in [p for p in folder.rglob("*") if p.is_file()]:
         if old not in texts:
@@ -218,6 +222,16 @@ def _space(name: str, path: Path) -> tuple[str, str, str]:
     if picture:
         text += f"![{name}, drawn by nasdsl]({name}.svg)\n"
     return text + _listing(path), doc, picture
+
+
+def pictures(docs: Path) -> Iterator[tuple[str, str]]:
+    """The space of every block of the pages whose fence says `nas NAME.nas ... picture`."""
+    for page in sorted(docs.glob("*/*.md")):
+        for name, text in _PICTURED.findall(page.read_text("utf-8")):
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / name
+                file.write_text(text, "utf-8")
+                yield f"{GENERATED}/pictures/{file.stem}.svg", nasdsl.load(file).draw()
 
 
 def _picture(space: nasdsl.Space) -> str:

@@ -21,9 +21,7 @@ def configure(parser: Parser) -> None:
     architecture_argument(parser, required=True)
     parser.add_argument("--format", choices=("py", "onnx", "pt2"), default="py", help="(default: py)")
     parser.add_argument("-o", dest="output", metavar="FILE", default="model.py", help="(default: model.py)")
-    parser.example(
-        "nasdsl sample nats_size > arch.json", "nasdsl export nats_size --arch arch.json -o model.py"
-    )
+    parser.example("nasdsl export nats_size --arch arch.json -o model.py")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -15,10 +15,11 @@ from collections.abc import Mapping
 
 import attrs
 
+from nasdsl.cases import Cases
 from nasdsl.ir.graph import Graph, Use
 from nasdsl.ir.nodes import AnyNode, Call, Gather, Merge, Op, Select
 from nasdsl.space.checked import CheckedSpace
-from nasdsl.space.decisions import Choice
+from nasdsl.space.decisions import Choice, Decision
 from nasdsl.types import TensorType
 
 Choices = Mapping[str, Choice]
@@ -125,10 +126,21 @@ class Reader:
         for node in network.nodes:
             if node.label and isinstance(node.type, TensorType) and node.kind != "input":
                 groups.setdefault(node.label.split(".")[0], []).append(node)
-        return _collapse([(name, self._step(nodes)) for name, nodes in groups.items()])
+        steps = [(name, self._step(name, nodes)) for name, nodes in groups.items()]
+        shared = [d for d in self.active.values() if d.kind == "number" and not _owned(d, groups)]
+        if shared and network.inputs:
+            chosen = tuple(self._number(d, d.path) for d in shared)
+            steps.insert(0, ("all steps", Step("", "", _shape(network.inputs[0].type, self.choices), chosen=chosen)))
+        return _collapse(steps)
 
-    def _step(self, nodes: list[AnyNode]) -> Step:
-        chosen = []
+    def _number(self, decision: Decision, role: str) -> Label:
+        """A chosen number: its options, or its value."""
+        value = _numbers(decision) if self.choices is None else str(self.choices.get(decision.path, ""))
+        return Label(f"{role}: {value}")
+
+    def _step(self, name: str, nodes: list[AnyNode]) -> Step:
+        mine = [d for d in self.active.values() if d.kind == "number" and d.path.rpartition(".")[0] == name]
+        chosen = [self._number(d, d.path.rpartition(".")[2]) for d in mine]
         for node in nodes:
             label = self.label(node.decision) if isinstance(node, Select) else None
             if isinstance(node, Select) and label is not None:
@@ -140,7 +152,7 @@ class Reader:
         if isinstance(last, Call):
             what = self.space.module.by_name[last.graph].cell or last.graph
             what = last.owner if last.owner and not last.independent else what
-        return Step("", what, _shape(last.type), chosen=tuple(chosen))
+        return Step("", what, _shape(last.type, self.choices), chosen=tuple(chosen))
 
 
 class _CellReader:
@@ -356,6 +368,26 @@ def _stem(label: str) -> str:
     return re.sub(r"\[\d+\]$", "", label)
 
 
-def _shape(type_: object) -> str:
-    sizes = type_.evaluate({}) if isinstance(type_, TensorType) else ()
-    return " × ".join(map(str, sizes))
+def _shape(type_: object, choices: Choices | None) -> str:
+    """A shape; a size that depends on decisions as its range, or as it is in the architecture."""
+    sizes = type_.value({}) if isinstance(type_, TensorType) else ()
+    return " × ".join(_size(s, choices) for s in sizes)
+
+
+def _size(size: int | Cases, choices: Choices | None) -> str:
+    if not isinstance(size, Cases):
+        return str(size)
+    if choices is not None:
+        return str(size.at(choices))
+    return f"{min(size.table)}..{max(size.table)}"
+
+
+def _owned(decision: Decision, groups: Mapping[str, object]) -> bool:
+    """Whether a decision belongs to a step, and not to the space or to a cell."""
+    return decision.path.rpartition(".")[0] in groups
+
+
+def _numbers(decision: Decision) -> str:
+    """The options of a number, shortened: `8, 16, 24` or `128..224`."""
+    text = ", ".join(decision.options)
+    return text if len(text) <= 12 else f"{decision.options[0]}..{decision.options[-1]}"

@@ -79,8 +79,10 @@ def test_an_unknown_verb_is_answered_with_the_nearest(capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("name", VERBS)
 def test_an_unknown_option_is_a_wrong_command_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    required = {"compile": ["--method", "darts"], "draw": ["-o", "x.svg"], "stats": ["--arch", "a"]}
-    files = [] if name in {"methods", "passes", "spaces"} else ["NAS203" if name == "explain" else "darts"]
+    required = {"compile": ["--method", "darts"], "draw": ["-o", "x.svg"], "stats": ["--arch", "a"], "export": ["--arch", "a"]}
+    required["diff"] = ["darts"]
+    required["plan"] = ["--method", "darts"]
+    files = [] if name in {"methods", "passes", "spaces", "lsp", "completion"} else ["NAS203" if name == "explain" else "darts"]
     assert main([name, *files, *required.get(name, []), "--colour", "never"]) == 2
     out, err = capsys.readouterr()
     assert (out, "did you mean `--color`?" in err) == ("", True)
@@ -96,8 +98,7 @@ def test_options_are_never_abbreviated(capsys: pytest.CaptureFixture[str]) -> No
     [
         *([name] for name in PROMISED),
         *([name, "--help"] for name in PROMISED),
-        ["count", "darts", "--distinct=published"],
-        ["sample", "darts", "--distinct=published"],
+        ["export", "darts", "--arch", "x", "--format", "onnx"],
         ["compile", "darts", "--method", "darts", "--explain"],
         ["compile", "darts", "--method", "darts", "--within", "sub.nas"],
         ["draw", "darts", "-o", "darts.png"],

@@ -167,12 +167,19 @@ def test_draw_where_nothing_can_be_written(capsys: pytest.CaptureFixture[str], t
     assert "cannot write" in err
 
 
+REFUSED = {"autoformer", "nasbench101", "nats_size", "ofa", "residual_mlp"}
+"""Spaces that methods for weighted sums cannot search: numbers are chosen, or a limit is set."""
+
+
 @pytest.mark.parametrize("words", [[], ["--method", "darts"], ["--method", "toponas"]], ids=" ".join)
 @pytest.mark.parametrize("space", SPACES)
 def test_ir_reads_back(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, space: str, words: list[str]
 ) -> None:
     code, out, err = run(capsys, "ir", space, *words)
+    if words and space in REFUSED:
+        assert (code, "NAS504" in err or "NAS901" in err) == (1 if "NAS504" in err else 2, True)
+        return
     assert (code, err) == (0, "")
     monkeypatch.setattr("sys.stdin", io.StringIO(out))
     assert run(capsys, "ir", "-") == (0, out, "")

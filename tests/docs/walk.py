@@ -85,7 +85,8 @@ def printed(command: str, folder: Path) -> str:
             text=True,
             check=False,
         )
-    return done.stdout
+    # Where the folder lies is of no interest to a reader.
+    return done.stdout.replace(f"{folder.resolve()}{os.sep}", "").replace(f"{folder}{os.sep}", "")
 
 
 @attrs.frozen
