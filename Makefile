@@ -1,6 +1,7 @@
 # make demo   from a .nas file to a retrained network on the digits, in a few minutes on two cores
 # make test   the tests
 # make lint   ruff and mypy
+# make docs   the documentation as a site, build/docs/index.html
 # Each does all set-up itself: a virtual environment in $(VENV), made once.
 
 PYTHON ?= python3
@@ -19,10 +20,10 @@ ONE_THREAD := OMP_NUM_THREADS=1
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test slow lint format clean
+.PHONY: help install demo test slow lint format docs clean
 
 help:
-	@sed -n 's/^# //p' Makefile | head -4
+	@sed -n 's/^# //p' Makefile | head -5
 
 install: $(STAMP)
 
@@ -56,6 +57,10 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "site: build/docs/index.html"
 
 clean:
 	rm -rf $(VENV) build dist

@@ -43,6 +43,7 @@ napoleon_use_ivar = True
 html_theme = "furo"
 html_title = f"nasdsl {release}"
 html_copy_source = False
+html_use_index = False
 html_show_sphinx = False
 # Built-in fonts and scripts only: the site works from a folder, without a network.
 html_theme_options = {"navigation_with_keys": True}

@@ -16,7 +16,6 @@ from importlib import import_module
 from pathlib import Path
 from unittest import mock
 
-from sitegen.links import GENERATED, ROOT, copies, pages, relink
 from sphinx.util import logging
 
 import nasdsl
@@ -25,6 +24,7 @@ from nasdsl.cli.verbs import GROUPS, PROMISED, VERBS
 from nasdsl.diagnostics import CODES, Severity
 from nasdsl.ops import PRIMITIVES, Parameter
 from nasdsl.resources import library_path, shipped_spaces
+from sitegen.links import GENERATED, ROOT, copies, pages, relink
 
 _LOG = logging.getLogger(__name__)
 """A warning fails `make docs`."""
@@ -44,7 +44,10 @@ def build(docs: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Sphinx reads a page again when its time changes: what is the same keeps its time.
         if not path.exists() or path.read_text("utf-8") != text:
-            path.write_text(text, "utf-8")
+            # In one step: another build may be reading.
+            fresh = path.with_name(f"{path.name}.{os.getpid()}")
+            fresh.write_text(text, "utf-8")
+            fresh.replace(path)
 
 
 def _file(name: str) -> str:

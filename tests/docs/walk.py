@@ -34,6 +34,12 @@ TUTORIAL = sorted((ROOT / "docs" / "tutorial").glob("[0-9]*.md"))
 HOWTO = [p for p in sorted((ROOT / "docs" / "howto").glob("*.md")) if p.stem != "index"]
 PAGES = [*TUTORIAL, *HOWTO]
 _LANGUAGES = ("nas", "console", "python", "toml", "yaml", "text")
+_TOOLS = {
+    "python": f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n',
+    # As an installed command: the reader's folder is not on the path, nasdsl is.
+    "nasdsl": f"#!{sys.executable} -P\nimport sys\n\nsys.path.append({str(ROOT)!r})\n"
+    "from nasdsl.cli import main\n\nsys.exit(main())\n",
+}
 _IN_SHELL = re.compile(r"[|<>;&$`*]|\\$")
 
 
@@ -70,9 +76,9 @@ def printed(command: str, folder: Path) -> str:
         with contextlib.chdir(folder):
             return run(command)
     with tempfile.TemporaryDirectory() as tools:
-        for name, words in {"nasdsl": [sys.executable, "-m", "nasdsl"], "python": [sys.executable]}.items():
+        for name, text in _TOOLS.items():
             shim = Path(tools) / name
-            shim.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n', "utf-8")
+            shim.write_text(text, "utf-8")
             shim.chmod(shim.stat().st_mode | stat.S_IXUSR)
         path = f"{tools}{os.pathsep}{os.environ.get('PATH', '')}"
         settings = {"PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "LC_ALL": "C"}
