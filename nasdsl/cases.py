@@ -151,7 +151,7 @@ def equal(left: Value, right: Value) -> Value:
 T = TypeVar("T")
 
 
-class _Wanted(Exception):  # noqa: N818  # not an error: a question
+class _Wanted(Exception):  # not an error: a question
     def __init__(self, axis: Axis) -> None:
         self.axis = axis
 

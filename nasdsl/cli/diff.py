@@ -40,7 +40,9 @@ def run(args: argparse.Namespace) -> int:
     from nasdsl.identity.compare import LEVELS, compare
 
     params = assignments("--param", args.param)
-    found = compare(load(args.old, params, args.allow_python).checked, load(args.new, params, args.allow_python).checked)
+    found = compare(
+        load(args.old, params, args.allow_python).checked, load(args.new, params, args.allow_python).checked
+    )
     asked = LEVELS[: LEVELS.index(args.level) + 1] if args.level else LEVELS
     good = all(level.holds is not False for level in found.levels if level.name in asked)
     if args.json:

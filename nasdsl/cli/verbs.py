@@ -34,6 +34,7 @@ VERBS = {
         Verb("count", "the exact number of architectures", GROUPS[0]),
         Verb("sample", "uniform random architectures, one JSON object a line", GROUPS[0]),
         Verb("stats", "parameters, multiply-adds and memory of one architecture", GROUPS[0]),
+        Verb("plan", "sizes, memory and time before any GPU hour is spent", GROUPS[0]),
         Verb("draw", "a picture of the space or of one architecture", GROUPS[0]),
         Verb("diff", "what an edit of a space adds or removes, and what still holds", GROUPS[0]),
         Verb("compile", "write the supernet, the search and the retraining of a method", GROUPS[1]),
@@ -47,7 +48,6 @@ VERBS = {
 
 PROMISED = {
     "fmt": "format .nas files",
-    "plan": "sizes, memory and time before any GPU hour is spent",
     "verify": "re-check what a generated directory claims",
     "report": "what a run found, with pictures",
     "compare": "two runs side by side",

@@ -21,8 +21,10 @@ import jinja2
 from nasdsl import __version__
 from nasdsl.codegen.source import PythonCode, comment, literal
 from nasdsl.ir.graph import Module
+from nasdsl.ir.nodes import Op
 from nasdsl.ir.text import print_module
 from nasdsl.methods.base import Method, Scalar, Setting
+from nasdsl.ops import PRIMITIVES
 from nasdsl.space.checked import CheckedSpace
 
 _EMBEDDED = ("basics", "data", "run", "training")
@@ -95,7 +97,7 @@ def _context(compilation: Compilation, passes: str) -> dict[str, object]:
         "input": literal((space.input.layout, *space.input.evaluate({}))),
         "classes": space.classes,
         "fingerprint": literal(space.fingerprint),
-        "uses_python": any(i.imports for i in compilation.lowered),
+        "uses_python": _uses_python(space),
         "topology": any(s.name == "regulariser" for s in method.settings),
         "embedded": embedded(),
         "papers": method.papers,
@@ -104,6 +106,12 @@ def _context(compilation: Compilation, passes: str) -> dict[str, object]:
         "differences": method.differences,
         "parameters": [f"{comment(str(k))} = {comment(str(v))}" for k, v in space.parameters.items()],
     }
+
+
+def _uses_python(space: CheckedSpace) -> bool:
+    """Whether the space has operations from Python, which loading it must be allowed to import."""
+    nodes = (n for g in space.module.graphs for n in g.nodes if isinstance(n, Op))
+    return any(PRIMITIVES[n.op].opaque for n in nodes)
 
 
 def embedded() -> str:

@@ -17,7 +17,7 @@ from nasdsl.codegen.source import ATTRIBUTES, CLASSES, Namespace, class_name, li
 from nasdsl.ir.graph import Graph, Module
 from nasdsl.ir.nodes import AnyNode, Call, Input, Loc, Merge, Mix, Op, State, Weight
 from nasdsl.ops import PRIMITIVES
-from nasdsl.types import Dim, TensorType
+from nasdsl.types import TensorType
 
 Line = tuple[str, Loc | None]
 _RESERVED = (

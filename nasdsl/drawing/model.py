@@ -130,7 +130,9 @@ class Reader:
         shared = [d for d in self.active.values() if d.kind == "number" and not _owned(d, groups)]
         if shared and network.inputs:
             chosen = tuple(self._number(d, d.path) for d in shared)
-            steps.insert(0, ("all steps", Step("", "", _shape(network.inputs[0].type, self.choices), chosen=chosen)))
+            steps.insert(
+                0, ("all steps", Step("", "", _shape(network.inputs[0].type, self.choices), chosen=chosen))
+            )
         return _collapse(steps)
 
     def _number(self, decision: Decision, role: str) -> Label:

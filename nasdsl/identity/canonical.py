@@ -1,8 +1,9 @@
 """Identity: the canonical form of a network.
 
-Takes a network, or a space and an architecture of it; returns certificates and hashes. Invariant: two architectures have one
-fingerprint exactly when their networks are the same by construction, that is, when
-they compute the same family of functions as read off their structure:
+Takes a network, or a space and an architecture of it; returns certificates and hashes.
+Invariant: two architectures have one fingerprint exactly when their networks are the same
+by construction, that is, when they compute the same family of functions as read off
+their structure:
 
 - instances of operations are the vertices (a network, not a tree: an operation that
   is read twice is one operation);

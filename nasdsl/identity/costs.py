@@ -203,7 +203,7 @@ def _taken(graph: Graph, owner: str, table: DecisionTable, reader: str, operand:
     """When a node reads an operand."""
     node = graph.by_id[reader]
     if isinstance(node, Branch):
-        yes, no = node.operands
+        yes, _ = node.operands
         return node.condition if operand == yes else lift(lambda c: not c, node.condition)
     if not isinstance(node, (Select, Gather)):
         return True

@@ -146,7 +146,6 @@ class _Counter:
         """The networks under values of the decisions that show."""
         table = settled_table(self.table, given)
         groups = self._groups(table)
-        runs: list[_Part] = []
         tied = [g for g in groups if len(g) > 1]
         if not tied:
             if len(groups) == 1 and sum(isinstance(n, Call) for n in groups[0][0].nodes) > 1:
@@ -154,13 +153,11 @@ class _Counter:
                 return _Cells(self.module, table).part()
             return _Words(self.module, self.parts, table, given).part()
         free = [g for g in groups if len(g) == 1]
-        for group in tied:
-            runs.append(self._tied(group, table, given))
         if free:
             raise NoStructureError("shared cells stand beside choices of their own")
         if len(tied) > 1:
             raise NoStructureError("shared cells of several kinds stand in one chain")
-        return _product(runs)
+        return self._tied(tied[0], table, given)
 
     def _groups(self, table: DecisionTable) -> list[list[Segment]]:
         """The segments that have decisions, those that share some joined."""
@@ -418,10 +415,11 @@ def settled_table(table: DecisionTable, given: Mapping[str, Choice]) -> Decision
             continue
         guards: tuple[Guard, ...] | None = decision.when
         if guards is not None:
-            left = []
-            for guard in guards:
-                if all(given.get(e.decision, e.option) == e.option for e in guard):
-                    left.append(tuple(e for e in guard if e.decision not in given))
+            left = [
+                tuple(e for e in guard if e.decision not in given)
+                for guard in guards
+                if all(given.get(e.decision, e.option) == e.option for e in guard)
+            ]
             if not left:
                 continue
             guards = None if () in left else tuple(left)

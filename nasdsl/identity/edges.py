@@ -34,7 +34,7 @@ class LiveEdges:
         mine = {d.path for d in self.decisions}
         for decision in table.decisions:
             waits = {e.decision for guard in decision.when or () for e in guard}
-            if decision.kind == "inputs" and decision.path not in mine or waits & mine:
+            if (decision.kind == "inputs" and decision.path not in mine) or waits & mine:
                 raise NotAdditiveError(f"`{decision.path}` and the number of live edges depend on each other")
         names = {g.id for g in self.gathers}
         self._upstream = {o: _upstream(graph, o, names) for g in self.gathers for o in g.operands}

@@ -144,7 +144,7 @@ class Patterns:
 
     def _duplicate(self, decision: Decision, option: str) -> bool:
         """Whether an opaque option computes what another one does: then it is no colour of its own."""
-        return option in _duplicates(self.cell).get(self._local(decision.path), ())
+        return option in duplicates(self.cell).get(self._local(decision.path), ())
 
     def _local(self, path: str) -> str:
         return path.removeprefix(f"{self.cell.owner}.") if self.cell.owner else path
@@ -173,7 +173,7 @@ class Patterns:
                     symmetry = candidate
                     break
                 ticket -= weight
-        assert symmetry is not None  # noqa: S101  # the weights add up to the bound of the ticket
+        assert symmetry is not None  # the weights add up to the bound of the ticket
         choices = dict(found.choices)
         for cycle in _cycles(symmetry):
             path, size = found.slots[cycle[0]]
@@ -262,7 +262,7 @@ def _opaque_options(cell: Cell) -> dict[str, Slots]:
     return found
 
 
-def _duplicates(cell: Cell) -> dict[str, tuple[str, ...]]:
+def duplicates(cell: Cell) -> dict[str, tuple[str, ...]]:
     """Opaque options that compute what an earlier one computes."""
     graph = cell.graph
     belongs = homes(graph)

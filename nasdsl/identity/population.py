@@ -314,7 +314,7 @@ class Population:
             if a == b:
                 continue
             if decision.kind == "inputs" and a is not None and b is not None:
-                total += max(len(set(a) - set(b)), len(set(b) - set(a)))
+                total += _exchanges(tuple(a), tuple(b))
             else:
                 total += 1
         return total
@@ -330,12 +330,19 @@ def _narrowed(limit: Limit, low: float, high: float) -> tuple[float, float]:
     return max(low, least), high
 
 
+def _exchanges(left: tuple[str, ...], right: tuple[str, ...]) -> int:
+    """How many inputs are exchanged, added or removed between two choices of inputs."""
+    return max(len(set(left) - set(right)), len(set(right) - set(left)))
+
+
 def _near(decision: Decision, value: Choice) -> Iterator[Choice]:
     """The other values of a decision that are one step away."""
     for other in decision.values:
         if other == value:
             continue
-        if isinstance(other, str) or isinstance(value, str):
-            yield other
-        elif max(len(set(other) - set(value)), len(set(value) - set(other))) == 1:
+        if (
+            isinstance(other, str)
+            or isinstance(value, str)
+            or max(len(set(other) - set(value)), len(set(value) - set(other))) == 1
+        ):
             yield other

@@ -20,7 +20,6 @@ from nasdsl.ir.nodes import AnyNode, Branch, Call, Gather, Input, Merge, Op, Sel
 from nasdsl.space.decisions import DecisionTable
 from nasdsl.types import Dim, TensorType
 
-
 MAX_WORDS = 5_000
 MAX_JOINED = 5_000
 

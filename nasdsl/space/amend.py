@@ -164,7 +164,7 @@ def with_library(space: ast.Space) -> ast.Space:
         if name in added or name not in library():
             continue
         added[name] = library()[name]
-        wanted |= {n for n in _names(library()[name])} - defined - language
+        wanted |= set(_names(library()[name])) - defined - language
     return attrs.evolve(space, items=(*space.items, *(added[n] for n in sorted(added)))) if added else space
 
 
@@ -183,5 +183,6 @@ def _names(node: Any) -> Iterator[str]:
 
 def flattened(space: ast.Space) -> str:
     """The text of a space that amends nothing: what a generated directory keeps."""
-    own = tuple(i for i in space.items if not i.span.source.name.startswith("library/"))
+    borrowed = {id(item) for item in library().values()}
+    own = tuple(i for i in space.items if id(i) not in borrowed)
     return to_text(ast.File((attrs.evolve(space, base=None, items=own),), span=space.span))

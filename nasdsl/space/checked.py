@@ -15,6 +15,7 @@ from functools import cached_property
 import attrs
 
 from nasdsl.diagnostics import Diagnostics, Source, Span, did_you_mean
+from nasdsl.errors import InternalError
 from nasdsl.ir.graph import Module
 from nasdsl.ir.text import print_module
 from nasdsl.space.amend import amended, flattened, with_library
@@ -130,8 +131,10 @@ def check_source(
     given = dict(settings or {})
     cyclic = any(d.code == "NAS104" for d in diagnostics.errors)
     elaborated = None if cyclic else _elaborate(names, given, diagnostics)
-    if diagnostics.errors or elaborated is None:
+    if diagnostics.errors:
         return None, diagnostics
+    if elaborated is None:
+        raise InternalError("elaboration gave up without saying why")
     return _assemble(source, names, given, elaborated, diagnostics), diagnostics
 
 

@@ -384,7 +384,7 @@ def _values(
 
 def _range(elab: Evaluator, option: ast.Option, scope: Scope) -> range:
     """`8..64 step 8`, both ends included."""
-    assert option.to is not None  # noqa: S101  # the caller has looked
+    assert option.to is not None  # the caller has looked
     low = elab.integer(option.value, scope, "the start of a range", -(10**9), 10**9)
     high = elab.integer(option.to, scope, "the end of a range", -(10**9), 10**9)
     step = 1 if option.step is None else elab.integer(option.step, scope, "a step", 1, 10**9)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from functools import cached_property
-from types import MappingProxyType
 from itertools import combinations
+from types import MappingProxyType
 from typing import Literal
 
 import attrs

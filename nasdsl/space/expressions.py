@@ -20,7 +20,7 @@ from nasdsl.space import choices, numbers, proof
 from nasdsl.space.builder import MAX_STEPS, Builder, Owner, Place
 from nasdsl.space.cells import CellCache, Poison, use_cell
 from nasdsl.space.decisions import Decision
-from nasdsl.space.names import CONSTANTS, FUNCTIONS, Names
+from nasdsl.space.names import CONSTANTS, FUNCTIONS, WORDS, Names
 from nasdsl.space.primitives import use_primitive
 from nasdsl.space.resolve import children
 from nasdsl.space.values import (
@@ -211,6 +211,14 @@ class Expressions(ABC):
         primitive = self.names.primitive(name)
         if primitive is not None:
             return use_primitive(self, primitive, arguments, scope, span)
+        if name in WORDS:
+            raise self.wrong(
+                f"`{name}` is known inside an operation only",
+                span,
+                "no operation here",
+                code="NAS101",
+                help="define an `op` for this; inside it `cin` is the number of channels of its input",
+            )
         raise Abort  # reported as NAS101
 
     def use_op(

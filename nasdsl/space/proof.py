@@ -29,7 +29,7 @@ from nasdsl.space.values import Size
 from nasdsl.types import Dim, TensorType
 
 if TYPE_CHECKING:
-    from nasdsl.space.builder import Builder, Place
+    from nasdsl.space.builder import Builder
     from nasdsl.space.decisions import Decision
 
 Witness = Mapping[str, Choice]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -31,9 +31,7 @@ from nasdsl.types import Dim, TensorType
 _KINDS = {bool: "flag", int: "integer", float: "number"}
 
 
-def python_operations(
-    space: ast.Space, allowed: bool, diagnostics: Diagnostics
-) -> dict[str, Primitive]:
+def python_operations(space: ast.Space, allowed: bool, diagnostics: Diagnostics) -> dict[str, Primitive]:
     """The operations that a space uses from Python, by name. Reports NAS111."""
     found: dict[str, Primitive] = {}
     for item in space.items:
@@ -70,7 +68,9 @@ def _primitive(module: str, name: str, made: type[Any]) -> Primitive:
     for parameter in list(inspect.signature(made).parameters.values())[1:]:
         kind = _KINDS.get(type(parameter.default))
         if kind is None:
-            raise TypeError(f"parameter {parameter.name} of {name} needs a number or a truth value as default")
+            raise TypeError(
+                f"parameter {parameter.name} of {name} needs a number or a truth value as default"
+            )
         parameters.append(Parameter(parameter.name, kind, parameter.default, minimum=0))  # type: ignore[arg-type]
     operation = _Operation(f"{module}.{made.__qualname__}", made)
     primitive = Primitive(
@@ -126,7 +126,7 @@ class _Operation:
 
     def _run(self, layout: str, shape: tuple[int, ...], values: Values) -> _Facts:
         given: Hashable = tuple(sorted(values.items()))
-        return _facts(self.made, layout, shape, given)
+        return _facts(self.made, layout, shape, given)  # type: ignore[arg-type]
 
 
 def _dims(shape: tuple[int, ...]) -> tuple[Dim, ...]:
@@ -134,7 +134,7 @@ def _dims(shape: tuple[int, ...]) -> tuple[Dim, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _facts(made: Callable[..., Any], layout: str, shape: tuple[int, ...], values: Any) -> _Facts:
+def _facts(made: Any, layout: str, shape: tuple[int, ...], values: Any) -> _Facts:
     """Builds the class on the meta device and runs it once."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode

@@ -237,12 +237,23 @@ class _Resolver:
             if self.current:
                 self.edges[self.current].setdefault(name, span)
             self._ambients(name, local)
-        elif name in LANGUAGE or name in CONSTANTS or name in WORDS or name in FUNCTIONS:
-            return
-        elif name in self.names.python:
+        elif (
+            name in LANGUAGE
+            or name in CONSTANTS
+            or name in WORDS
+            or name in FUNCTIONS
+            or name in self.names.python
+        ):
             return
         elif name not in self.lost:
-            visible = [*local, *self.names.definitions, *self.names.python, *sorted(LANGUAGE), *library(), "earlier"]
+            visible = [
+                *local,
+                *self.names.definitions,
+                *self.names.python,
+                *sorted(LANGUAGE),
+                *library(),
+                "earlier",
+            ]
             self.diagnostics.error(
                 "NAS101", f"nothing here is called `{name}`", span, f"not known{did_you_mean(name, visible)}"
             )

@@ -79,10 +79,19 @@ def test_an_unknown_verb_is_answered_with_the_nearest(capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("name", VERBS)
 def test_an_unknown_option_is_a_wrong_command_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    required = {"compile": ["--method", "darts"], "draw": ["-o", "x.svg"], "stats": ["--arch", "a"], "export": ["--arch", "a"]}
+    required = {
+        "compile": ["--method", "darts"],
+        "draw": ["-o", "x.svg"],
+        "stats": ["--arch", "a"],
+        "export": ["--arch", "a"],
+    }
     required["diff"] = ["darts"]
     required["plan"] = ["--method", "darts"]
-    files = [] if name in {"methods", "passes", "spaces", "lsp", "completion"} else ["NAS203" if name == "explain" else "darts"]
+    files = (
+        []
+        if name in {"methods", "passes", "spaces", "lsp", "completion"}
+        else ["NAS203" if name == "explain" else "darts"]
+    )
     assert main([name, *files, *required.get(name, []), "--colour", "never"]) == 2
     out, err = capsys.readouterr()
     assert (out, "did you mean `--color`?" in err) == ("", True)

@@ -31,7 +31,8 @@ def test_a_space_runs_and_its_found_network_is_the_supernets_path(block: Block, 
     try:
         program = space.compile(method="toponas")
     except nasdsl.UserError as refused:
-        assert refused.diagnostics[0].code == "NAS504"
+        if refused.diagnostics[0].code != "NAS504":
+            raise
         return  # its networks run below, one by one
     net = program.supernet(seed=0).double()
     shape = [dim.evaluate({}) for dim in space.checked.input.dims]

@@ -20,7 +20,7 @@ LAYERS = (
     ("passes",),
     ("identity", "methods"),
     ("codegen",),
-    ("compiler", "api", "drawing"),
+    ("compiler", "planning", "api", "drawing"),
     ("cli", "__main__"),
 )
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}

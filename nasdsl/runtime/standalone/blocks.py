@@ -7,7 +7,7 @@ here needs torch only, because its text is copied into every `model.py` that use
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import nn
 
 

@@ -1,0 +1,219 @@
+"""Everything that is known about a search before it starts.
+
+Takes a checked space and perhaps a method, returns plain data. Invariant: params and
+multiply-accumulates are exact; what is a model or a sample says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from nasdsl.cases import TooManyCasesError
+from nasdsl.compiler import Compilation, compile_space
+from nasdsl.errors import UserError
+from nasdsl.identity.costs import NotAdditiveError, cost_tree
+from nasdsl.identity.distinct import Tally
+from nasdsl.identity.encodings import Encodings
+from nasdsl.identity.patterns import Cell, duplicates
+from nasdsl.identity.population import Population
+from nasdsl.identity.within import quantiles
+from nasdsl.ir.cost import module_count
+from nasdsl.ir.graph import Graph
+from nasdsl.ir.nodes import Gather, Select
+from nasdsl.planning.memory import MemoryEstimate, predict_memory
+from nasdsl.planning.time import TimeEstimate, calibrate, predict_time
+from nasdsl.space.checked import CheckedSpace, Limit
+
+MEMORY_ERROR = "within 6 % on nine of ten measured supernets, 20 % on the tenth (benchmarks/plan_memory.py)"
+TIME_ERROR = "19 % median error on ten supernets, 97 % on the worst (benchmarks/plan_time.py)"
+SAMPLES = 200
+
+
+@attrs.frozen
+class Spread:
+    """Least, median and greatest of a cost over all encodings; `error` is how far off the median may be."""
+
+    low: int
+    median: int
+    high: int
+    error: int
+    sampled: bool = False
+
+
+@attrs.frozen
+class LimitReport:
+    """One limit by itself: how many encodings keep it, of how many."""
+
+    text: str
+    kept: Tally
+    total: int
+
+    @property
+    def word(self) -> str:
+        """Whether it binds."""
+        if self.kept.high == 0:
+            return "nobody meets it"
+        if self.kept.low == self.total:
+            return "everybody meets it"
+        share = self.kept.high / self.total
+        return f"{'about ' if not self.kept.exact else ''}{100 * share:.3g} % meet it"
+
+
+@attrs.frozen
+class PassReport:
+    """One pass: operations of the supernet and predicted memory without it and with it."""
+
+    name: str
+    operations: tuple[int, int]
+    peak: tuple[int, int]
+
+
+@attrs.frozen
+class Plan:
+    """See `plan`."""
+
+    encodings: Tally
+    distinct: Tally
+    params: Spread
+    macs: Spread
+    limits: tuple[LimitReport, ...]
+    dead: tuple[str, ...]
+    duplicates: tuple[str, ...]
+    method: str | None = None
+    misfit: UserError | None = None
+    supernet_params: int = 0
+    batch: int = 0
+    memory: MemoryEstimate | None = None
+    time: TimeEstimate | None = None
+    passes: tuple[PassReport, ...] = ()
+
+
+def plan(
+    space: CheckedSpace,
+    method: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    batch: int | None = None,
+    device: str | None = None,
+) -> Plan:
+    """Plans a search.
+
+    Args:
+        batch: examples a step; the method's setting by default.
+        device: predicts times there, after measuring it for a few seconds (imports torch).
+
+    Raises:
+        UserError: NAS501 or NAS502 for a method or settings that there are not.
+    """
+    population = Population(space)
+    found = Plan(
+        encodings=population.tally,
+        distinct=population.distinct(),
+        params=_spread(space, "params"),
+        macs=_spread(space, "macs"),
+        limits=tuple(_limit(space, limit) for limit in space.limits),
+        dead=_dead(space),
+        duplicates=_duplicates(space),
+    )
+    if method is None:
+        return found
+    try:
+        compilation = compile_space(space, method, settings)
+    except UserError as refused:
+        if refused.diagnostics[0].code not in ("NAS504", "NAS901"):
+            raise
+        return attrs.evolve(found, method=method, misfit=refused)
+    size = batch if batch is not None else _batch(compilation)
+    return attrs.evolve(
+        found,
+        method=method,
+        supernet_params=module_count(compilation.relaxed).params,
+        batch=size,
+        memory=predict_memory(compilation, size),
+        time=predict_time(compilation, size, calibrate(device)) if device is not None else None,
+        passes=_passes(space, compilation, settings, size),
+    )
+
+
+def _batch(compilation: Compilation) -> int:
+    value = compilation.settings.get("batch_size", 64)
+    return value if isinstance(value, int) else 64
+
+
+def _spread(space: CheckedSpace, measure: str) -> Spread:
+    """Exact where costs have structure, else from a sample."""
+    try:
+        return Spread(*quantiles(cost_tree(space.module, space.table, measure)))
+    except (NotAdditiveError, TooManyCasesError):
+        import random
+
+        population, rng = Population(space), random.Random(0)
+        draw = population.tally.draw
+        costs = sorted(population.measure(measure, draw(rng)) for _ in range(SAMPLES)) if draw else [0]
+        return Spread(costs[0], costs[len(costs) // 2], costs[-1], 0, sampled=True)
+
+
+def _limit(space: CheckedSpace, limit: Limit) -> LimitReport:
+    alone = Population(attrs.evolve(space, limits=(limit,)))
+    text = f"{limit.measure} {limit.relation} {limit.bound:,.0f}"
+    return LimitReport(text, alone.tally, Encodings(space.table).count())
+
+
+def _dead(space: CheckedSpace) -> tuple[str, ...]:
+    """Decisions that no network shows, whatever is chosen."""
+    read: set[str] = set()
+    every: set[str] = set()
+    for use in space.module.uses():
+        alive = _reached(use.graph)
+        for node in use.graph.nodes:
+            if isinstance(node, (Select, Gather)):
+                every.add(use.decision(node.decision))
+                if node.id in alive:
+                    read.add(use.decision(node.decision))
+    return tuple(sorted(every - read))
+
+
+def _reached(graph: Graph) -> set[str]:
+    alive, stack = set(), [graph.result]
+    while stack:
+        name = stack.pop()
+        if name not in alive:
+            alive.add(name)
+            stack.extend(graph.by_id[name].operands)
+    return alive
+
+
+def _duplicates(space: CheckedSpace) -> tuple[str, ...]:
+    """Options of one choice that compute the same."""
+    found: dict[str, None] = {}
+    seen: set[tuple[str, str]] = set()
+    for use in space.module.uses():
+        if (use.graph.name, use.owner) in seen:
+            continue
+        seen.add((use.graph.name, use.owner))
+        if any(isinstance(n, Gather) and n.widths for n in use.graph.nodes):
+            continue  # its widths are open until the members are chosen
+        for local, options in duplicates(Cell(space.module, use.graph, use.owner, use.sizes)).items():
+            for option in options:
+                found[f"{use.decision(local)}: {option}"] = None
+    return tuple(found)
+
+
+def _passes(
+    space: CheckedSpace, compilation: Compilation, settings: Mapping[str, Any] | None, batch: int
+) -> tuple[PassReport, ...]:
+    """What each pass that can be switched off saves."""
+    found = []
+    for step in compilation.passes:
+        if not step.exact:
+            continue
+        try:
+            without = compile_space(space, compilation.method.name, settings, f"-{step.name}")
+        except UserError:
+            continue
+        operations = tuple(sum(len(u.graph.nodes) for u in c.relaxed.uses()) for c in (without, compilation))
+        peak = (predict_memory(without, batch).peak, predict_memory(compilation, batch).peak)
+        found.append(PassReport(step.name, (operations[0], operations[1]), peak))
+    return tuple(found)
