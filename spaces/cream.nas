@@ -22,7 +22,7 @@ space cream {
     k3_e4: mb(3, 4), k3_e6: mb(3, 6), k5_e4: mb(5, 4), k5_e6: mb(5, 6), k7_e4: mb(7, 4), k7_e6: mb(7, 6)
   }
   op stage(depth, out, s) = repeat depth as block {
-    choose blocks with stride = (if block == 1 then s else 1)
+    choose blocks with stride=(if block == 1 then s else 1)
   }
 
   network {

@@ -30,6 +30,7 @@ VERBS = {
     verb.name: verb
     for verb in (
         Verb("check", "find every mistake of a file, without torch", GROUPS[0]),
+        Verb("fmt", "format .nas files, comments kept", GROUPS[0]),
         Verb("explain", "a diagnostic at length, with an example and its cure", GROUPS[0]),
         Verb("count", "the exact number of architectures", GROUPS[0]),
         Verb("sample", "uniform random architectures, one JSON object a line", GROUPS[0]),
@@ -47,7 +48,6 @@ VERBS = {
 }
 
 PROMISED = {
-    "fmt": "format .nas files",
     "verify": "re-check what a generated directory claims",
     "report": "what a run found, with pictures",
     "compare": "two runs side by side",

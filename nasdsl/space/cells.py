@@ -41,6 +41,7 @@ class CellCache:
 
     def __init__(self) -> None:
         self.made: dict[object, Instance] = {}
+        self.graphs: dict[str, list[tuple[Graph, Graph]]] = {}  # of a cell: without their names, and named
 
 
 def use_cell(
@@ -76,7 +77,7 @@ def use_cell(
         inner, sizes, concrete = _sizes(item, inputs, bound, place)
         key = (name, owner.path, concrete)
         if key not in cache.made:
-            cache.made[key] = _instantiate(elab, item, name, owner, inner, sizes, inputs, place, span)
+            cache.made[key] = _instantiate(elab, cache, item, name, owner, inner, sizes, inputs, place, span)
         made = cache.made[key]
         given = {n: d for n, (d, _) in sizes.items()}
         type_ = made.result.substitute(given)
@@ -132,6 +133,7 @@ def _sizes(
 
 def _instantiate(
     elab: Evaluator,
+    cache: CellCache,
     item: ast.CellDef,
     name: str,
     owner: Owner,
@@ -171,7 +173,7 @@ def _instantiate(
             code="NAS303",
             help="declare a second cell with `cell other = ...`, or make the uses `independent`",
         )
-    graph = _shared(elab, builder.finish(result, item.name.text), name)
+    graph = _shared(elab, cache, builder.finish(result, item.name.text), name)
     return Instance(graph.name, graph.sizes, result.type)
 
 
@@ -226,16 +228,18 @@ def _bound_value(
     return FamilyValue(name, members)
 
 
-def _shared(elab: Evaluator, graph: Graph, name: str) -> Graph:
+def _shared(elab: Evaluator, cache: CellCache, graph: Graph, name: str) -> Graph:
     """An earlier graph of the same structure, or this one under a name of its own."""
-    taken = {"network", *elab.graphs}
-    for known in elab.graphs.values():
-        if attrs.evolve(known, name="") == attrs.evolve(graph, name="") and known.name.split("__")[0] == name:
-            return known
+    plain = attrs.evolve(graph, name="")
+    alike = cache.graphs.setdefault(name, [])
+    for known, named in alike:
+        if known == plain:
+            return named
     unique, count = name, 1
-    while unique in taken:
+    while unique == "network" or unique in elab.graphs:
         count += 1
         unique = f"{name}__{count}"
     named = attrs.evolve(graph, name=unique)
+    alike.append((plain, named))
     elab.graphs[unique] = named
     return named
