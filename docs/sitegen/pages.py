@@ -172,7 +172,7 @@ def primitives() -> dict[str, str]:
         "[the library](library.md).\n\n"
     )
     for p in (p for p in PRIMITIVES.values() if not p.internal):
-        text += f"## {p.name}\n\n`{p.name}{_formals(p.parameters)}`\n\n{p.summary[:1].upper()}{p.summary[1:]}.\n\n"
+        text += f"## {p.name}\n\n`{p.name}{_formals(p.parameters)}`\n\n{_plain(p.summary)}.\n\n"
         if p.parameters:
             rows = [(f"`{a.name}`", a.kind, _default(a) or "required") for a in p.parameters]
             text += _table(("parameter", "kind", "default"), rows) + "\n"
@@ -182,6 +182,11 @@ def primitives() -> dict[str, str]:
         f"{GENERATED}/library": "# The library of operations\n\nOperations written in the language itself.\n"
         f"\n```nas\n{library.rstrip()}\n```\n",
     }
+
+
+def _plain(words: str) -> str:
+    """Words that mean what they say: a product is not emphasis. Code in backticks stays."""
+    return "`".join(p.replace("*", "\\*") if i % 2 == 0 else p for i, p in enumerate(words.split("`")))
 
 
 def _formals(parameters: tuple[Parameter, ...]) -> str:
