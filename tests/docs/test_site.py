@@ -21,6 +21,7 @@ from nasdsl.diagnostics import CODES, Source, render
 from nasdsl.ops import PRIMITIVES
 from nasdsl.resources import shipped_spaces
 from nasdsl.space.checked import check_source
+from nasdsl.syntax.format import format_text
 from tests.docs.blocks import Block, blocks
 from tests.docs.walk import HOWTO, PAGES, ROOT, TUTORIAL, file_of, steps, walk, write_file
 
@@ -40,6 +41,11 @@ def test_a_space_does_what_its_fence_says(block: Block) -> None:
         assert space is not None
         if "count" in block.info:
             assert Space(space).count() == int(block.info["count"])
+
+
+@pytest.mark.parametrize("block", [b for b in SPACES if "error" not in b.info], ids=str)
+def test_a_space_is_laid_out_as_fmt_does(block: Block) -> None:
+    assert format_text(block.text, str(block)) == block.text
 
 
 def _walked(page: Path, folder: Path, slow: bool) -> None:
