@@ -41,6 +41,8 @@ VERBS = {
         Verb("compile", "write the supernet, the search and the retraining of a method", GROUPS[1]),
         Verb("export", "one network of a space as a file that needs torch only", GROUPS[1]),
         Verb("ir", "the intermediate form as text, before or after passes", GROUPS[2]),
+        Verb("lsp", "the language server for editors", GROUPS[3]),
+        Verb("completion", "completion scripts for shells", GROUPS[3]),
         Verb("methods", "the search methods", GROUPS[3]),
         Verb("passes", "the passes over the intermediate form", GROUPS[3]),
         Verb("spaces", "the spaces that come with nasdsl", GROUPS[3]),
@@ -53,5 +55,4 @@ PROMISED = {
     "compare": "two runs side by side",
     "benchmark": "measure a method on this machine",
     "latency": "measure a latency table",
-    "lsp": "the language server for editors",
 }

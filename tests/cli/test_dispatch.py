@@ -85,7 +85,7 @@ def test_an_unknown_option_is_a_wrong_command_line(name: str, capsys: pytest.Cap
         "stats": ["--arch", "a"],
         "export": ["--arch", "a"],
     }
-    required["diff"] = ["darts"]
+    required |= {"diff": ["darts"], "completion": ["bash"]}
     required["plan"] = ["--method", "darts"]
     files = (
         []
@@ -110,7 +110,6 @@ def test_options_are_never_abbreviated(capsys: pytest.CaptureFixture[str]) -> No
         ["export", "darts", "--arch", "x", "--format", "onnx"],
         ["compile", "darts", "--method", "darts", "--explain"],
         ["compile", "darts", "--method", "darts", "--within", "sub.nas"],
-        ["draw", "darts", "-o", "darts.png"],
     ],
     ids=" ".join,
 )

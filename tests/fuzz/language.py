@@ -72,7 +72,9 @@ def main() -> None:
         (corpus / f"seed{number}").write_text(text, "utf-8")
     words = sorted(set(re.findall(r"[A-Za-z_]+|[^\sA-Za-z_0-9]{1,2}", "\n".join(seeds()))))
     dictionary = folder / "words.dict"
-    dictionary.write_text("".join(f'"{w}"\n' for w in words if '"' not in w and "\\" not in w and w.isascii()))
+    dictionary.write_text(
+        "".join(f'"{w}"\n' for w in words if '"' not in w and "\\" not in w and w.isascii())
+    )
 
     def one(data: bytes) -> None:
         try:

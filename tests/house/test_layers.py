@@ -21,6 +21,7 @@ LAYERS = (
     ("identity", "methods"),
     ("codegen",),
     ("compiler", "planning", "api", "drawing"),
+    ("lsp",),
     ("cli", "__main__"),
 )
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
@@ -45,7 +46,7 @@ def allowed(i: Import) -> bool:
     if importer == "":
         return not i.on_load  # the package itself only looks its names up when they are asked for
     if imported == "":
-        return importer in {"cli", "codegen"}  # for __version__; the public names are for users
+        return importer in {"cli", "codegen", "lsp"}  # for __version__; the public names are for users
     if importer == "runtime":
         return imported == "runtime"
     if imported == "runtime":

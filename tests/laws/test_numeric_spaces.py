@@ -25,7 +25,9 @@ from nasdsl.space.checked import CheckedSpace, check_source
 from tests.strategies import nas_spaces
 from tests.strategies_numeric import numeric_spaces
 
-LAW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+LAW = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
 
 
 def checked(text: str) -> CheckedSpace:
