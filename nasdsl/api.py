@@ -225,7 +225,7 @@ class Space:
 
     @cached_property
     def population(self) -> Population:
-        """All architectures within the limits: neighbours, distances, fingerprints."""
+        """All architectures within the limits, with neighbours, distances and fingerprints."""
         from nasdsl.identity.population import Population
 
         return Population(self.checked)

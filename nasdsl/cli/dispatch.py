@@ -60,6 +60,8 @@ def _run(words: list[str]) -> int:
         color_argument(parser)
         args = parser.parse(rest)
         color = args.color
+        if getattr(args, "allow_python", False) and os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())  # a module in this folder, as `python -m` has it
         code: int = module.run(args)
         return code
     except CommandLineError as error:

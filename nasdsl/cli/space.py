@@ -21,13 +21,8 @@ DISTINCT_PUBLISHED = "--distinct=published"
 
 def load(file: str, params: Mapping[str, Value], allow_python: bool = False) -> Space:
     """The space of a file or of a shipped name, with its parameters set."""
-    import os
-    import sys
-
     from nasdsl import api
 
-    if allow_python and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a module beside the space, as `python script.py` has it
     return api.load(file, allow_python=allow_python, **params)
 
 

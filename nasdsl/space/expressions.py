@@ -16,7 +16,7 @@ import attrs
 from nasdsl.cases import Cases, TooManyCasesError, lift
 from nasdsl.diagnostics import Diagnostics, Label, Note, Span, did_you_mean
 from nasdsl.ir.graph import Graph
-from nasdsl.space import choices, numbers, proof
+from nasdsl.space import choices, gathers, numbers, proof, repeats
 from nasdsl.space.builder import MAX_STEPS, Builder, Owner, Place
 from nasdsl.space.cells import CellCache, Poison, use_cell
 from nasdsl.space.decisions import Decision
@@ -452,8 +452,8 @@ class Expressions(ABC):
         ast.With: _with,
         ast.Index: _index,
         ast.Attribute: _attribute,
-        ast.Merge: choices.merge,
-        ast.Gather: choices.gather,
+        ast.Merge: gathers.merge,
+        ast.Gather: gathers.gather,
         ast.Choose: choices.choose,
-        ast.Repeat: choices.repeat,
+        ast.Repeat: repeats.repeat,
     }

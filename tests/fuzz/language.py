@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,8 +64,8 @@ def main() -> None:
     import atheris
 
     with atheris.instrument_imports(include=["nasdsl"]):
-        import nasdsl.space.checked
-        import nasdsl.syntax.print
+        for name in ("nasdsl.space.checked", "nasdsl.syntax.print"):
+            import_module(name)
     folder = ROOT / "build" / "fuzz"
     corpus = folder / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)

@@ -48,3 +48,9 @@ def test_cells_of_any_depth_share_their_classes() -> None:
     sources = [nasdsl.load("darts", layers=n).compile("darts").files()["supernet.py"] for n in (8, 20, 40)]
     classes = [re.findall(r"^class (\w+)", s, re.MULTILINE) for s in sources]
     assert classes[0] == classes[1] == classes[2]
+
+
+@pytest.mark.slow
+def test_the_distinct_pairs_of_darts() -> None:
+    """By patterns up to symmetry, half a minute; the method is checked by enumeration in test_population."""
+    assert nasdsl.load("darts").count(distinct=True) == 382_114_852 * 382_128_166
