@@ -38,6 +38,7 @@ from nasdsl.space.decisions import Decision, DecisionTable, Guard
 MAX_ENUMERATED = 60_000
 """Encodings of one part that are looked at one by one."""
 MAX_REVEALED = 256
+SAMPLES = 200
 
 Choices = dict[str, Choice]
 Draw = Callable[[random.Random], Choices]
@@ -76,7 +77,13 @@ def tally(module: Module, table: DecisionTable) -> Tally:
         why = str(reason)
     if total <= MAX_ENUMERATED:
         return _enumerated(module, table)
-    return Tally(1, total, f"bounds only: {why}")
+    return Tally(seen_in_samples(module, table), total, f"bounds only: {why}")
+
+
+def seen_in_samples(module: Module, table: DecisionTable) -> int:
+    """Distinct networks among a few random ones: a lower bound."""
+    encodings, rng = Encodings(table), random.Random(0)
+    return len({certificate(form_of(module, encodings.sample(rng))) for _ in range(SAMPLES)})
 
 
 def _enumerated(module: Module, table: DecisionTable) -> Tally:

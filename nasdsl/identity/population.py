@@ -17,7 +17,7 @@ from nasdsl.cases import Cases, Choice, TooManyCasesError, assignments
 from nasdsl.errors import UserError
 from nasdsl.identity.canonical import certificate, fingerprint, form_of
 from nasdsl.identity.costs import NotAdditiveError, Tree, cost_tree
-from nasdsl.identity.distinct import MAX_ENUMERATED, Tally, settled_table, tally
+from nasdsl.identity.distinct import MAX_ENUMERATED, SAMPLES, Tally, settled_table, tally
 from nasdsl.identity.edges import LiveEdges
 from nasdsl.identity.encodings import Encodings
 from nasdsl.identity.published import published_tally
@@ -251,9 +251,9 @@ class Population:
         if whole.exact and whole.high == Encodings(self.table).count():
             # Every encoding is a network of its own, so limits cut both alike.
             return encodings
-        return Tally(
-            min(1, encodings.low), min(whole.high, encodings.high), "bounds only: limits beside symmetries"
-        )
+        rng, draw = random.Random(0), encodings.draw
+        seen = len({self.fingerprint(draw(rng)) for _ in range(SAMPLES)}) if draw is not None else 0
+        return Tally(seen, min(whole.high, encodings.high), "bounds only: limits beside symmetries")
 
     def _published(self) -> Tally:
         notion = self.space.distinct_by
