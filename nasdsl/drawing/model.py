@@ -17,7 +17,7 @@ import attrs
 
 from nasdsl.cases import Cases
 from nasdsl.ir.graph import Graph, Use
-from nasdsl.ir.nodes import AnyNode, Call, Gather, Merge, Op, Select
+from nasdsl.ir.nodes import AnyNode, Branch, Call, Gather, Merge, Op, Select
 from nasdsl.space.checked import CheckedSpace
 from nasdsl.space.decisions import Choice, Decision
 from nasdsl.types import TensorType
@@ -122,10 +122,12 @@ class Reader:
     def steps(self) -> tuple[Step, ...]:
         """The network's steps in order; equal neighbours are one box."""
         network = self.space.module.network
+        there = self._there(network)
         groups: dict[str, list[AnyNode]] = {}
         for node in network.nodes:
-            if node.label and isinstance(node.type, TensorType) and node.kind != "input":
+            if node.label and isinstance(node.type, TensorType) and node.kind != "input" and node.id in there:
                 groups.setdefault(node.label.split(".")[0], []).append(node)
+        groups = _depths_first(groups)
         steps = [(name, self._step(name, nodes)) for name, nodes in groups.items()]
         shared = [d for d in self.active.values() if d.kind == "number" and not _owned(d, groups)]
         if shared and network.inputs:
@@ -134,6 +136,24 @@ class Reader:
                 0, ("all steps", Step("", "", _shape(network.inputs[0].type, self.choices), chosen=chosen))
             )
         return _collapse(steps)
+
+    def _there(self, network: Graph) -> set[str]:
+        """The nodes that are in the picture: all, or those that the architecture has."""
+        if self.choices is None:
+            return {n.id for n in network.nodes}
+        found: set[str] = set()
+        stack = [network.result]
+        while stack:
+            name = stack.pop()
+            if name in found:
+                continue
+            found.add(name)
+            node = network.by_id[name]
+            if isinstance(node, Branch):
+                stack.append(node.operands[0 if node.condition.at(self.choices) else 1])
+            else:
+                stack.extend(node.operands)
+        return found
 
     def _number(self, decision: Decision, role: str) -> Label:
         """A chosen number: its options, or its value."""
@@ -150,6 +170,8 @@ class Reader:
                 text = label.text if role in ("op", "") else f"{role}: {label.text}"
                 chosen.append(attrs.evolve(label, text=text, option=label.option and text == label.text))
         last = nodes[-1]
+        if all(isinstance(n, Branch) for n in nodes):
+            return Step("", "", "", chosen=tuple(chosen))
         what = "" if chosen else _fixed(nodes)
         if isinstance(last, Call):
             what = self.space.module.by_name[last.graph].cell or last.graph
@@ -221,7 +243,7 @@ class _CellReader:
             return
         chosen = self.graph.by_id[operand]
         label = None
-        if isinstance(chosen, Select):
+        if isinstance(chosen, Select) and self.line[chosen.id] == line:
             path = self.use.decision(chosen.decision)
             label = self.reader.label(path)
             self.shown.add(path)
@@ -382,6 +404,19 @@ def _size(size: int | Cases, choices: Choices | None) -> str:
     if choices is not None:
         return str(size.at(choices))
     return f"{min(size.table)}..{max(size.table)}"
+
+
+def _depths_first(groups: dict[str, list[AnyNode]]) -> dict[str, list[AnyNode]]:
+    """Steps in order, a chosen number of repetitions before the repetitions."""
+    ends = {name: nodes for name, nodes in groups.items() if all(isinstance(n, Branch) for n in nodes)}
+    found: dict[str, list[AnyNode]] = {}
+    for name, nodes in groups.items():
+        stem = _stem(name)
+        if stem in ends and stem not in found:
+            found[stem] = ends[stem]
+        if name not in ends or name not in found:
+            found.setdefault(name, nodes)
+    return found
 
 
 def _owned(decision: Decision, groups: Mapping[str, object]) -> bool:
