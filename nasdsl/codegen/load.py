@@ -57,7 +57,8 @@ def inherit_weights(
             source = parent_paths.get(key)
             if source is None:
                 continue
-            for role in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
-                target, origin = own.get(f"{path}.{role}"), given.get(f"{source}.{role}")
-                if target is not None and origin is not None:
+            # Whatever a module keeps is its own: weights, statistics, those of modules inside it.
+            for name, target in own.items():
+                origin = given.get(source + name.removeprefix(path)) if name.startswith(f"{path}.") else None
+                if origin is not None:
                     target.copy_(origin)
