@@ -179,11 +179,12 @@ class Space:
         Args:
             distinct: True counts architectures that are the same once (`docs/language.md`, identity);
                 "published" counts by the benchmark's own notion that the space declares.
-            cell: count the decisions of one cell alone.
+            cell: count the decisions of one cell alone. Limits are of the whole space: they count
+                where the cell holds all its decisions.
 
         Raises:
             UserError: NAS310 where no exact number is within reach (`tally` has bounds); NAS403
-                for "published" without a declaration; NAS101 for an unknown cell.
+                for "published" without a declaration, or of one cell; NAS101 for an unknown cell.
         """
         from nasdsl.identity.encodings import Encodings, restrict
 
@@ -194,12 +195,14 @@ class Space:
                 raise UserError.plain(
                     "NAS101", f"no decision belongs to `{cell}`{did_you_mean(cell, owners)}"
                 )
-            if distinct:
-                raise UserError.plain(
-                    "NAS901", "counting the distinct forms of one cell is not yet available"
-                )
-            return Encodings(restrict(table, cell)).count()
-        found = self.tally(distinct)
+            if distinct == "published":
+                raise UserError.plain("NAS403", "a published notion of sameness is of whole architectures")
+            mine = restrict(table, cell)
+            if not distinct and len(mine.decisions) < len(table.decisions):
+                return Encodings(mine).count()
+            if not distinct:
+                cell = None
+        found = self.tally(distinct) if cell is None else self.population.distinct_cells(cell)
         if not found.exact:
             raise UserError.plain(
                 "NAS310",

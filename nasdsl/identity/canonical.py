@@ -12,8 +12,8 @@ their structure:
 - concatenation order does not count, and nodes have no names.
 
 Vertices are coloured by their operation and refined by what they read and who reads
-them; where colours leave vertices apart that are alike, each is tried in turn and the
-smallest certificate wins, so the form is canonical and not a heuristic.
+them; where colours do not tell vertices apart, each is tried in turn (one of those that
+a symmetry exchanges) and the smallest certificate wins: canonical, not a heuristic.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from nasdsl.errors import InternalError
 from nasdsl.ir.graph import Graph, Module, call_owner
 from nasdsl.ir.nodes import AnyNode, Branch, Call, Gather, Merge, Op, Select
 from nasdsl.ops import PRIMITIVES
+from nasdsl.passes.specialise import Specialise
 from nasdsl.types import Dim, Integer, TensorType
 
 Choices = Mapping[str, Choice]
@@ -63,12 +64,19 @@ def form_of(module: Module, choices: Choices | None = None) -> Form:
     Args:
         module: at stage CONCRETE, or at stage SPACE with `choices`.
     """
+    if choices is not None and has_splits(module):
+        module, choices = Specialise(choices)(module), None
     form = Form()
     root = module.network
     expander = Expander(module, choices or {}, form)
     values = [form.add(("input", str(expander.settled(n.type)))) for n in root.inputs]
     form.result = expander.graph(root, "", values, {})
     return live(form)
+
+
+def has_splits(module: Module) -> bool:
+    """Whether widths follow from which inputs are chosen (`into split`): known only for a whole architecture."""
+    return any(isinstance(n, Gather) and n.widths for g in module.graphs for n in g.nodes)
 
 
 class Expander:
@@ -225,7 +233,7 @@ def labelled(form: Form) -> Labelled:
 
 def certificate(form: Form) -> tuple[Hashable, ...]:
     """The canonical form: equal for two networks exactly when they are isomorphic."""
-    return search(labelled(form))[0]
+    return search(labelled(form)).certificate
 
 
 def fingerprint(module: Module, choices: Choices | None = None) -> str:
@@ -233,33 +241,70 @@ def fingerprint(module: Module, choices: Choices | None = None) -> str:
     return sha256(repr(certificate(form_of(module, choices))).encode()).hexdigest()[:32]
 
 
-def search(graph: Labelled) -> tuple[tuple[Hashable, ...], list[list[int]]]:
-    """The canonical certificate, and every labelling that reaches it.
+@attrs.frozen
+class Canonical:
+    """The outcome of a search.
 
-    Two labellings that reach it differ by an automorphism, and all automorphisms arise so.
+    Attributes:
+        certificate: equal for two graphs exactly when they are isomorphic.
+        generators: automorphisms (images by vertex) that generate all of them.
+    """
+
+    certificate: tuple[Hashable, ...]
+    generators: tuple[tuple[int, ...], ...]
+
+
+def search(graph: Labelled) -> Canonical:
+    """The canonical form of a coloured graph: the least labelling that refinement leads to.
+
+    Individualisation and refinement (McKay 1981). Two leaves with one certificate give an
+    automorphism, and automorphisms prune: of vertices that one of them exchanges, while it
+    leaves those individualised above alone, one is tried; and where a leaf is the image of an
+    earlier one, so is the whole branch in which it lies. Many equal parts side by side would
+    otherwise take the factorial of their number.
     """
     ranks = {label: i for i, label in enumerate(sorted(set(graph.labels), key=repr))}
-    start = _refine(graph, [ranks[label] for label in graph.labels])
-    best: tuple[Hashable, ...] | None = None
-    found: list[list[int]] = []
-    stack = [start]
-    while stack:
-        colours = stack.pop()
+    leaves: dict[tuple[Hashable, ...], tuple[list[int], tuple[int, ...]]] = {}
+    generators: list[tuple[int, ...]] = []
+
+    def visit(colours: list[int], path: tuple[int, ...]) -> int:
+        """Explores a branch; returns how many vertices of the path may stay individualised."""
         cell = _first_cell(colours)
         if cell is None:
             made = _certify(graph, colours)
-            if best is None or repr(made) < repr(best):
-                best, found = made, [colours]
-            elif made == best:
-                found.append(colours)
-            continue
+            if made not in leaves:
+                leaves[made] = (colours, path)
+                return len(path)
+            earlier, other = leaves[made]
+            back = {colour: vertex for vertex, colour in enumerate(colours)}
+            generators.append(tuple(back[colour] for colour in earlier))
+            return next(i for i, (a, b) in enumerate(zip(path, other, strict=True)) if a != b)
+        tried: list[int] = []
         for vertex in cell:
+            if tried and vertex in _orbits(tried, [g for g in generators if all(g[v] == v for v in path)]):
+                continue
+            tried.append(vertex)
             split = [2 * c for c in colours]
             split[vertex] -= 1
-            stack.append(_refine(graph, split))
-    if best is None:
-        raise InternalError("canonical: no labelling")
-    return best, found
+            kept = visit(_refine(graph, split), (*path, vertex))
+            if kept < len(path):
+                return kept
+        return len(path)
+
+    visit(_refine(graph, [ranks[label] for label in graph.labels]), ())
+    return Canonical(min(leaves, key=repr) if len(leaves) > 1 else next(iter(leaves)), tuple(generators))
+
+
+def _orbits(start: list[int], generators: list[tuple[int, ...]]) -> set[int]:
+    """All vertices that the generated group leads the given ones to."""
+    found, stack = set(start), list(start)
+    while stack:
+        vertex = stack.pop()
+        for generator in generators:
+            if generator[vertex] not in found:
+                found.add(generator[vertex])
+                stack.append(generator[vertex])
+    return found
 
 
 def _refine(graph: Labelled, colours: list[int]) -> list[int]:

@@ -25,7 +25,7 @@ from math import prod
 import attrs
 
 from nasdsl.cases import Choice
-from nasdsl.identity.canonical import certificate, form_of
+from nasdsl.identity.canonical import certificate, form_of, has_splits
 from nasdsl.identity.encodings import Encodings
 from nasdsl.identity.letters import ZERO, Word
 from nasdsl.identity.patterns import Cell, NotByPatternsError, Patterns
@@ -72,6 +72,8 @@ def tally(module: Module, table: DecisionTable) -> Tally:
     """The number of distinct architectures of a space without limits."""
     total = Encodings(table).count()
     try:
+        if has_splits(module):
+            raise NoStructureError("widths follow from which inputs are chosen")
         return _Counter(module, table).run()
     except (NoStructureError, NotByPatternsError) as reason:
         why = str(reason)

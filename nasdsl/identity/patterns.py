@@ -15,7 +15,7 @@ sums) stays in the enumeration, because it flattens and contracts.
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from functools import cached_property
 from math import prod
 
@@ -32,6 +32,7 @@ from nasdsl.space.decisions import Decision, DecisionTable
 from nasdsl.types import Integer, TensorType
 
 MAX_PATTERNS = 120_000
+MAX_SYMMETRIES = 50_000
 OPAQUE = "\0opaque"
 """Stands for any of the opaque options of a choice."""
 
@@ -114,9 +115,9 @@ class Patterns:
         for choices in encodings.all():
             form = self.cell.form(choices, expander)
             graph = labelled(form)
-            key, labellings = search(graph)
-            if key not in found:
-                found[key] = self._class(choices, graph.labels, labellings)
+            canonical = search(graph)
+            if canonical.certificate not in found:
+                found[canonical.certificate] = _class(choices, graph.labels, canonical.generators)
         return tuple(found.values())
 
     @property
@@ -149,20 +150,6 @@ class Patterns:
     def _local(self, path: str) -> str:
         return path.removeprefix(f"{self.cell.owner}.") if self.cell.owner else path
 
-    def _class(
-        self, choices: Mapping[str, Choice], labels: tuple[Hashable, ...], labellings: list[list[int]]
-    ) -> Class:
-        places = [i for i, label in enumerate(labels) if _slot(label) is not None]
-        decisions = tuple(_slot(labels[i]) or ("", 0) for i in places)
-        position = {vertex: n for n, vertex in enumerate(places)}
-        first = labellings[0]
-        symmetries = set()
-        for labelling in labellings:
-            back = {colour: vertex for vertex, colour in enumerate(labelling)}
-            symmetries.add(tuple(position[back[first[vertex]]] for vertex in places))
-        # Automorphisms that leave every slot alone count once each way: the action on slots is what matters.
-        return Class(dict(choices), decisions, tuple(sorted(symmetries)))
-
     def _colour(self, found: Class, rng: random.Random) -> dict[str, Choice]:
         """A colouring whose orbit is uniform: one that a symmetry leaves alone, pairs drawn uniformly."""
         (symmetry,) = rng.choices(found.symmetries, weights=None) if len(found.symmetries) == 1 else (None,)
@@ -182,6 +169,33 @@ class Patterns:
                 path = found.slots[place][0]
                 choices[path] = self.slots[self._local(path)].palette[colour][1]
         return choices
+
+
+def _class(
+    choices: Mapping[str, Choice], labels: tuple[Hashable, ...], generators: tuple[tuple[int, ...], ...]
+) -> Class:
+    places = [i for i, label in enumerate(labels) if _slot(label) is not None]
+    decisions = tuple(_slot(labels[i]) or ("", 0) for i in places)
+    position = {vertex: n for n, vertex in enumerate(places)}
+    # Automorphisms that leave every slot alone do nothing to a colouring.
+    acting = {tuple(position[g[vertex]] for vertex in places) for g in generators}
+    return Class(dict(choices), decisions, _generated(acting, len(places)))
+
+
+def _generated(generators: Iterable[tuple[int, ...]], size: int) -> tuple[tuple[int, ...], ...]:
+    """All permutations that the given ones generate, in order."""
+    identity = tuple(range(size))
+    found, stack = {identity}, [identity]
+    while stack:
+        one = stack.pop()
+        for generator in generators:
+            made = tuple(generator[i] for i in one)
+            if made not in found:
+                found.add(made)
+                stack.append(made)
+        if len(found) > MAX_SYMMETRIES:
+            raise NotByPatternsError("a pattern has too many symmetries")
+    return tuple(sorted(found))
 
 
 def _cycles(permutation: tuple[int, ...]) -> Iterator[list[int]]:

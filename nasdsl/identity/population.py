@@ -15,12 +15,14 @@ import attrs
 
 from nasdsl.cases import Cases, Choice, TooManyCasesError, assignments
 from nasdsl.errors import UserError
-from nasdsl.identity.canonical import certificate, fingerprint, form_of
+from nasdsl.identity.canonical import certificate, fingerprint, form_of, has_splits
 from nasdsl.identity.costs import NotAdditiveError, Tree, cost_tree
 from nasdsl.identity.distinct import MAX_ENUMERATED, SAMPLES, Tally, settled_table, tally
 from nasdsl.identity.edges import LiveEdges
-from nasdsl.identity.encodings import Encodings
+from nasdsl.identity.encodings import Encodings, restrict
+from nasdsl.identity.patterns import Cell, NotByPatternsError, Patterns
 from nasdsl.identity.published import published_tally
+from nasdsl.identity.segments import decisions_of
 from nasdsl.identity.within import Sampler, bounds, cost_of, count
 from nasdsl.ir.cost import module_count
 from nasdsl.passes.specialise import Specialise
@@ -269,12 +271,35 @@ class Population:
         most = self._range("edges")[1]
         return published_tally(notion, self.table, None if most == inf else int(most))
 
+    def distinct_cells(self, owner: str) -> Tally:
+        """The number of distinct forms of one cell by itself, its inputs told apart.
+
+        Raises:
+            UserError: NAS310 for a cell that calls others with decisions of their own.
+        """
+        use = next(u for u in self.space.module.uses() if u.owner == owner and u.path)
+        mine = restrict(self.table, owner)
+        inside = {d for n in use.graph.nodes for d in decisions_of(self.space.module, use.graph, n, owner)}
+        if inside - set(mine.by_path):
+            raise UserError.plain("NAS310", f"cell `{owner}` calls others that have decisions of their own")
+        if has_splits(self.space.module):
+            raise UserError.plain(
+                "NAS310", f"the widths in cell `{owner}` follow from its inputs, so it has no form by itself"
+            )
+        cell = Cell(self.space.module, use.graph, owner, use.sizes)
+        total = Encodings(mine).count()
+        if total <= MAX_ENUMERATED:
+            found = len({certificate(cell.form(c)) for c in Encodings(mine).all()})
+            return Tally(found, found, "by enumeration")
+        try:
+            found = Patterns(cell, mine).count
+        except NotByPatternsError as reason:
+            return Tally(1, total, f"bounds only: {reason}")
+        return Tally(found, found, "by structure")
+
     def fingerprint(self, choices: Mapping[str, Choice]) -> str:
         """A hash of an architecture's canonical form: equal exactly for architectures that are the same."""
-        module = self.space.module
-        if any(getattr(n, "widths", ()) for g in module.graphs for n in g.nodes):
-            return fingerprint(Specialise(choices)(module))
-        return fingerprint(module, choices)
+        return fingerprint(self.space.module, choices)
 
     # --- neighbours and distance ---------------------------------------------
 

@@ -8,7 +8,7 @@ import networkx as nx
 import pytest
 
 import nasdsl
-from nasdsl.identity.canonical import Form, Vertex, certificate, form_of, labelled
+from nasdsl.identity.canonical import Form, Vertex, certificate, form_of, labelled, search
 
 
 def view(form: Form) -> nx.DiGraph:  # type: ignore[type-arg]
@@ -83,6 +83,41 @@ def test_the_order_of_vertices_does_not_count(seed: int) -> None:
         moved(form.result),
     )
     assert certificate(shuffled) == certificate(form)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_generators_generate_every_symmetry(seed: int) -> None:
+    form = drawn(random.Random(seed), 6)
+    graph = view(form)
+    matcher = nx.isomorphism.DiGraphMatcher(
+        graph,
+        graph,
+        node_match=lambda a, b: a["label"] == b["label"],
+        edge_match=lambda a, b: a["count"] == b["count"],
+    )
+    size = len(graph)
+    expected = {tuple(found[v] for v in range(size)) for found in matcher.isomorphisms_iter()}
+    found, stack = {tuple(range(size))}, [tuple(range(size))]
+    while stack:
+        one = stack.pop()
+        for generator in search(labelled(form)).generators:
+            made = tuple(generator[v] for v in one)
+            if made not in found:
+                found.add(made)
+                stack.append(made)
+    assert found == expected
+
+
+def test_many_equal_parts_take_no_factorial_time() -> None:
+    """Twelve equal branches of three equal leaves: 12! * 6^12 labellings, one certificate."""
+    form = Form([Vertex("in", ())])
+    tops = [form.add("branch", ((0,),)) for _ in range(12)]
+    leaves = [form.add("leaf", (top,)) for top in tops for _ in range(3)]
+    form.result = tuple(sorted(v for leaf in leaves for v in leaf))
+    other = Form([Vertex("in", ())])
+    tops = [other.add("branch", ((0,),)) for _ in range(12)]
+    other.result = tuple(sorted(other.add("leaf", (top,))[0] for _ in range(3) for top in tops))
+    assert certificate(form) == certificate(other)
 
 
 def test_certificates_of_the_benchmark_agree_with_isomorphism() -> None:

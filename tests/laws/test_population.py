@@ -80,6 +80,33 @@ def test_what_has_no_exact_number_has_bounds() -> None:
         space.count(distinct="published")
 
 
+@pytest.mark.parametrize(
+    ("space", "cell", "count"),
+    [("nasbench201", "infer", 5_425), ("hierarchical", "motif", 60), ("darts", "reduce", 382_128_166)],
+)
+def test_distinct_forms_of_one_cell(space: str, cell: str, count: int) -> None:
+    assert nasdsl.load(space).count(cell=cell, distinct=True) == count
+
+
+@pytest.mark.parametrize(
+    ("space", "cell", "distinct", "code"),
+    [
+        ("hierarchical", "top", True, "NAS310"),  # it calls `motif`, which has decisions
+        ("nasbench101", "vertex", True, "NAS310"),  # its widths follow from its inputs
+        ("nasbench101", None, True, "NAS310"),
+        ("nasbench201", "infer", "published", "NAS403"),
+        ("nasbench201", "inferr", True, "NAS101"),
+    ],
+)
+def test_what_one_cell_cannot_be_asked(space: str, cell: str | None, distinct: bool | str, code: str) -> None:
+    with pytest.raises(nasdsl.UserError, match=code):
+        nasdsl.load(space).count(cell=cell, distinct=distinct)
+
+
+def test_limits_count_where_a_cell_is_the_space() -> None:
+    assert nasdsl.load("nasbench101").count(cell="vertex") == 77_820_021
+
+
 # --- structure against enumeration -------------------------------------------
 
 REDUCED = {
