@@ -24,7 +24,7 @@ import attrs
 from nasdsl.cases import Axis, Cases, Choice, Value, axes_of, decided, lift, tabulate
 from nasdsl.ir.cost import node_costs
 from nasdsl.ir.graph import Graph, Module
-from nasdsl.ir.homes import ALWAYS, homes
+from nasdsl.ir.homes import around, homes
 from nasdsl.ir.nodes import Branch, Gather, Merge, Mix, Op, Select, Weight
 from nasdsl.space.decisions import Decision, DecisionTable
 
@@ -186,15 +186,25 @@ def presence(graph: Graph, owner: str, table: DecisionTable) -> dict[str, Value]
     """For every node of a graph, when the network as it is written holds it."""
     if any(isinstance(n, Gather) and n.widths for n in graph.nodes):
         raise NotAdditiveError("widths are shared among the members that are chosen")
-    always = homes(graph)
     kept = (Select, Branch, Gather, Mix, Merge)
     found: dict[str, Value] = {}
+    built: dict[str, Value] = {}
+    owners = homes(graph)
     for node in reversed(graph.nodes):
-        root = node.id == graph.result or (isinstance(node, kept) and always[node.id] == ALWAYS)
-        held: Value = root
-        if not root:
-            for reader in dict.fromkeys(graph.readers[node.id]):
-                held = _or(held, _and(found[reader], _taken(graph, owner, table, reader, node.id)))
+        held: Value = node.id == graph.result
+        there: Value = held
+        for reader in dict.fromkeys(graph.readers[node.id]):
+            taken = _taken(graph, owner, table, reader, node.id)
+            held = _or(held, _and(found[reader], taken))
+            # An input that a choice leaves out is built all the same; the edge to it is not.
+            fixed = isinstance(graph.by_id[reader], (Select, Branch))
+            there = _or(there, _and(built[reader], taken if fixed else True))
+        built[node.id] = there
+        if isinstance(node, kept):
+            for choice, operand in around(owners, node.id):
+                if isinstance(graph.by_id[choice], Gather):
+                    there = _and(there, _taken(graph, owner, table, choice, operand))
+            held = _or(held, there)
         found[node.id] = held
     return found
 

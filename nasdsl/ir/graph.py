@@ -53,6 +53,11 @@ class Graph:
         return MappingProxyType({n.id: n for n in self.nodes})
 
     @cached_property
+    def position(self) -> Mapping[str, int]:
+        """For every node its place in `nodes`."""
+        return MappingProxyType({n.id: i for i, n in enumerate(self.nodes)})
+
+    @cached_property
     def readers(self) -> Mapping[str, tuple[str, ...]]:
         """For every value, the ids of the nodes that read it, once per reading."""
         found: dict[str, list[str]] = {n.id: [] for n in self.nodes}

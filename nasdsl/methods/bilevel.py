@@ -138,9 +138,10 @@ def operations_only(space: CheckedSpace, method: str) -> None:
     for decision in space.table.decisions:
         if decision.kind == "number":
             raise _unfit(
-                f"`{method}` weighs operations; `{decision.path}` chooses a number",
+                f"`{method}` weighs operations; {_numbers(space)}",
                 decision.span,
-                "name the operations as options (`choose { conv(3), conv(5) }`), or use a method for single paths",
+                "a kernel can be an option (`choose { conv(3), conv(5) }`); a width, a depth or a resolution cannot "
+                "be weighed: give it a value in the file or in an amendment",
             )
     seen: set[tuple[str, str, tuple[str, ...]]] = set()
     for use in space.module.uses():
@@ -159,6 +160,12 @@ def operations_only(space: CheckedSpace, method: str) -> None:
                 seen.add(key)
 
 
+def _numbers(space: CheckedSpace) -> str:
+    paths = [d.path for d in space.table.decisions if d.kind == "number"]
+    more = f" (and {len(paths) - 1} more decisions do)" if len(paths) > 1 else ""
+    return f"`{paths[0]}` chooses a number{more}"
+
+
 def _unfit(message: str, span: Span | None, cure: str | None) -> UserError:
     place = None if span is None else Label(span, "chosen here")
     return UserError([Diagnostic("NAS504", message, place, help=cure)])
@@ -170,8 +177,10 @@ def sums_only(space: CheckedSpace, method: str) -> None:
         for node in use.graph.nodes:
             if isinstance(node, Gather) and node.merge != "sum":
                 path = use.decision(node.decision)
-                raise UserError.plain(
-                    "NAS504", f"`{method}` weighs sums; `{path}` chooses the parts of a {node.merge}"
+                raise _unfit(
+                    f"`{method}` weighs sums; `{path}` chooses the parts of a {node.merge}",
+                    space.table.by_path[path].span,
+                    f"choose the terms of a sum instead, or join all parts: `{node.merge}(...)`",
                 )
 
 

@@ -17,7 +17,7 @@ import attrs
 from nasdsl.errors import InternalError
 from nasdsl.ir.analysis import prune
 from nasdsl.ir.graph import Graph, Module, Stage, call_owner
-from nasdsl.ir.homes import ALWAYS, homes
+from nasdsl.ir.homes import Home, around, homes
 from nasdsl.ir.nodes import AnyNode, ArchType, Branch, Call, Gather, Merge, Mix, Op, Select, WeightType
 from nasdsl.ops import PRIMITIVES, Value
 from nasdsl.passes.base import Rename
@@ -102,12 +102,38 @@ class _CutGraph:
         return graph.with_nodes(self._call(n) for n in graph.nodes)
 
     def _kept(self) -> list[str]:
-        """What was chosen outside any option: it stays, read or not."""
-        always = homes(self.graph)
+        """What is built: all that the result leads back to, of a choice what it takes.
+
+        A value that no node chooses as an input is built all the same; the edge to it is not.
+        """
+        built = {self.graph.result}
+        for node in reversed(self.graph.nodes):
+            if node.id not in built:
+                continue
+            if isinstance(node, Select):
+                built.add(node.operands[node.options.index(str(self._choice(node.decision)))])
+            elif isinstance(node, Branch):
+                built.add(node.operands[0 if node.condition.at(self.cutter.choices) else 1])
+            else:
+                built.update(node.operands)
         chosen = (Select, Branch, Gather, Mix, Merge)
+        found = homes(self.graph)
         return [
-            self.rename(n.id) for n in self.graph.nodes if isinstance(n, chosen) and always[n.id] == ALWAYS
+            self.rename(n.id)
+            for n in self.graph.nodes
+            if n.id in built and isinstance(n, chosen) and not self._on_left_edge(n.id, found)
         ]
+
+    def _on_left_edge(self, name: str, found: Mapping[str, Home]) -> bool:
+        """Whether only an edge that a choice of inputs leaves out needs a node."""
+        for choice, operand in around(found, name):
+            node = self.graph.by_id[choice]
+            if isinstance(node, Gather):
+                taken = self._choice(node.decision)
+                pairs = zip(node.names, node.operands, strict=True)
+                if not any(o == operand and n in taken for n, o in pairs):
+                    return True
+        return False
 
     def _node(self, node: AnyNode) -> None:
         if isinstance(node, Select):

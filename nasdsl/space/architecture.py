@@ -76,10 +76,11 @@ class Architecture:
             if not good:
                 raise TypeError("choices")
             return cls(str(data["space"]), str(data["fingerprint"]), choices)
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            lacks = f": it has no `{error.args[0]}`" if isinstance(error, KeyError) else ""
             raise UserError.plain(
                 "NAS401",
-                "this is not an architecture file",
+                f"this is not an architecture file{lacks}",
                 help='it is JSON: {"space": ..., "fingerprint": ..., "choices": {decision: option or [inputs]}}',
             ) from None
 

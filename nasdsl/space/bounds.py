@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from nasdsl.cases import Cases
 from nasdsl.ir.cost import node_costs
 from nasdsl.ir.graph import Graph, Module
-from nasdsl.ir.homes import ALWAYS, Home, homes
+from nasdsl.ir.homes import ALWAYS, Home, homes, required
 from nasdsl.ir.nodes import Branch, Call, Gather, Select
 from nasdsl.types import Integer
 
@@ -29,6 +29,7 @@ class _Bounder:
         self.module = module
         self.measure = measure
         self.known: dict[tuple[str, tuple[tuple[str, Integer], ...]], Bounds] = {}
+        self.required: dict[str, dict[str, int]] = {}
 
     def graph(self, graph: Graph, sizes: Mapping[str, Integer]) -> Bounds:
         """Cost of everything that is always there, plus the bounds of each choice."""
@@ -37,14 +38,18 @@ class _Bounder:
             members: dict[Home, list[str]] = {}
             for node, home in homes(graph).items():
                 members.setdefault(home, []).append(node)
+            if graph.name not in self.required:
+                self.required[graph.name] = required(graph)
             self.known[key] = self._all(graph, ALWAYS, members, sizes)
         return self.known[key]
 
     def _all(
         self, graph: Graph, home: Home, members: Mapping[Home, list[str]], sizes: Mapping[str, Integer]
     ) -> Bounds:
-        costs = [self._node(graph, n, members, sizes) for n in members.get(home, [])]
-        return sum(c[0] for c in costs), sum(c[1] for c in costs)
+        needed = self.required[graph.name][home[1] or graph.result]
+        costs = [(n, self._node(graph, n, members, sizes)) for n in members.get(home, [])]
+        low = sum(c[0] for n, c in costs if needed >> graph.position[n] & 1)
+        return low, sum(c[1] for _, c in costs)
 
     def _node(
         self, graph: Graph, node_id: str, members: Mapping[Home, list[str]], sizes: Mapping[str, Integer]

@@ -38,7 +38,10 @@ def merge(elab: Evaluator, node: ast.Merge, scope: Scope, place: Place | None) -
             operations.append(found)
         else:
             raise elab.wrong(
-                f"`{node.kind}` joins values or operations", argument.span, f"this is {found.kind}"
+                f"`{node.kind}` joins values or operations",
+                argument.span,
+                f"this is {found.kind}",
+                help="`with` binds one name: write `with a=1 with b=2` for two" if argument.name else None,
             )
         if parts and operations:
             raise elab.wrong(

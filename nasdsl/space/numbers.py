@@ -86,7 +86,12 @@ def _compared(
 def arithmetic(symbol: str, left: Any, right: Any, span: Span, diagnostics: Diagnostics) -> Num:
     """`+ - * / // %` on numbers. Raises Abort after NAS201 (not numbers) or NAS207 (zero, too large)."""
     if not (isinstance(left, Num) and isinstance(right, Num)) or left.truth or right.truth:
-        diagnostics.error("NAS201", f"`{symbol}` needs two numbers", span, f"{left.kind} and {right.kind}")
+        cure = None
+        if left.kind == "an operation":
+            # `f with C=2*W` is `(f with C=2)*W`.
+            cure = "`with NAME=` takes one value: put an expression in parentheses, as in `with C=(2*W)`"
+        kinds = f"{left.kind} and {right.kind}"
+        diagnostics.error("NAS201", f"`{symbol}` needs two numbers", span, kinds, help=cure)
         raise Abort
     if isinstance(left.value, Dim) or isinstance(right.value, Dim):
         return _open(symbol, left, right, span, diagnostics)

@@ -410,7 +410,8 @@ class _Resolver:
             self.names.definitions[trail[0]].name.span,
             "defined by way of itself",
             secondary=labels,
-            help="definitions form no cycle; use `repeat` for repetition",
+            help="use `repeat` for repetition; "
+            "what is nested takes its inner part as an argument: `op level(inner) = ...`",
         )
 
 

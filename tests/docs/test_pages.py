@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+import nasdsl
 from nasdsl.diagnostics import Source, render
+from nasdsl.methods import METHODS
+from nasdsl.resources import shipped_spaces
 from nasdsl.space.checked import check_source
 from tests.docs.blocks import blocks
 from tests.docs.tables import DOCS, TABLES, section
@@ -60,3 +63,23 @@ def test_links_lead_somewhere(page: Path) -> None:
         if anchor:
             titles = re.findall(r"^#+ (.*)$", reached.read_text("utf-8"), re.MULTILINE)
             assert anchor in {_anchor(t) for t in titles}, target
+
+
+def test_the_table_of_methods_and_spaces_says_what_compiles() -> None:
+    text = (DOCS / "methods.md").read_text("utf-8")
+    lines = text.partition("<!-- fits -->")[2].partition("<!-- /fits -->")[0].strip().splitlines()
+    methods = [cell.strip() for cell in lines[0].strip("|").split("|")][1:]
+    table = {}
+    for line in lines[2:]:
+        space, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        table[space] = dict(zip(methods, cells, strict=True))
+    assert sorted(methods) == sorted(METHODS)
+    assert sorted(table) == sorted(shipped_spaces())
+    for space, row in table.items():
+        for method, said in row.items():
+            try:
+                nasdsl.load(space).compile(method)
+                found = "yes"
+            except nasdsl.UserError as error:
+                found = error.diagnostics[0].code
+            assert found == said, f"{space} {method}"

@@ -104,7 +104,7 @@ def load_data(
     if found != classes:
         raise Mistake(
             f"--data {name} has {found} classes and the network was compiled for {classes}; "
-            f"compile it again with: nasdsl compile ... --param classes={found}"
+            f"compile it for {found} (where the space has such a parameter: --param classes={found})"
         )
     train, test = (_convert(s, declared, notes) for s in (train, test))
     return Data(train, test, *_statistics(train.examples), flips, tuple(dict.fromkeys(notes)))
