@@ -13,7 +13,8 @@ from functools import cached_property
 import attrs
 
 from nasdsl.codegen.emit import network_code, supernet_code
-from nasdsl.codegen.lower import Lowered, lower_module, module_paths
+from nasdsl.codegen.layout import layout_line
+from nasdsl.codegen.lower import Home, Lowered, lower_module, module_paths
 from nasdsl.codegen.source import PythonCode
 from nasdsl.codegen.variables import decision_data, variables
 from nasdsl.diagnostics import did_you_mean
@@ -30,8 +31,10 @@ from nasdsl.space.architecture import Architecture
 from nasdsl.space.checked import CheckedSpace
 from nasdsl.space.decisions import Choice, Decision, DecisionTable, Event
 
-PLANNED_PASSES = frozenset({"simplify", "share", "checkpoint", "fuse"})
-SWITCHABLE = frozenset({"lift_none", "search_form", "fold"})
+PLANNED_PASSES = frozenset({"checkpoint"})
+SWITCHABLE = frozenset(
+    {"lift_none", "search_form", "simplify", "fold", "share", "normalise", "accumulate", "fan"}
+)
 
 
 @attrs.frozen(slots=False)
@@ -51,9 +54,15 @@ class Compilation:
     stages: tuple[tuple[str, Module], ...]
     lifted: tuple[Lifted, ...]
 
-    @property
+    @cached_property
     def relaxed(self) -> Module:
-        """Graph[RELAXED], the supernet."""
+        """Graph[RELAXED] as the method means it, before anything was optimised."""
+        plain = [m for step, (_, m) in zip(self.passes, self.stages[1:], strict=True) if not step.optimises]
+        return plain[-1] if plain else self.stages[0][1]
+
+    @property
+    def optimised(self) -> Module:
+        """Graph[RELAXED] as it is lowered."""
         return self.stages[-1][1]
 
     @cached_property
@@ -68,12 +77,12 @@ class Compilation:
 
     @cached_property
     def lowered(self) -> tuple[Lowered, ...]:
-        return lower_module(self.relaxed, "Supernet")
+        return lower_module(self.optimised, "Supernet", runtime=True)
 
     @cached_property
     def supernet(self) -> PythonCode:
         """The text of `supernet.py`."""
-        made = variables(self.relaxed, tuple(item.name for item in self.lowered))
+        made = variables(self.optimised, tuple(item.name for item in self.lowered))
         lifted = tuple({"decision": i.decision, "edges": i.edges} for i in self.lifted)
         title = f"Supernet of space {self.space.name} for method {self.method.name}."
         data = decision_data(self.table, self.searched, made)
@@ -172,9 +181,18 @@ def edit_pipeline(pipeline: tuple[Pass, ...], edits: str) -> tuple[Pass, ...]:
             result = [p for p in result if p.name != name]
         elif not present:
             made = PASSES.load(name)()
-            at = 0 if made.source is Stage.SPACE else len(result)
+            at = _place(result, made)
             result.insert(at, made)
     return tuple(result)
+
+
+def _place(pipeline: list[Pass], made: Pass) -> int:
+    """Where a pass goes: at the front on a space, simplification before what is exact, others at the end."""
+    if made.source is Stage.SPACE:
+        return 0
+    if made.optimises and not made.exact:
+        return next((i for i, p in enumerate(pipeline) if p.optimises), len(pipeline))
+    return len(pipeline)
 
 
 def _lifted(module: Module) -> tuple[Lifted, ...]:
@@ -221,7 +239,7 @@ def retrain_module(space: CheckedSpace, architecture: Architecture) -> tuple[Mod
 
 def network_source(
     space: CheckedSpace, architecture: Architecture
-) -> tuple[PythonCode, dict[tuple[str, ...], str]]:
+) -> tuple[PythonCode, dict[tuple[str, ...], Home]]:
     """The text of `model.py` and where its weights live."""
     module, problem = retrain_module(space, architecture)
     return _network(space, architecture, module, problem)
@@ -229,7 +247,7 @@ def network_source(
 
 def search_source(
     compilation: Compilation, architecture: Architecture
-) -> tuple[PythonCode, dict[tuple[str, ...], str]]:
+) -> tuple[PythonCode, dict[tuple[str, ...], Home]]:
     """The supernet's own path as a network by itself, and where its weights live."""
     module = compilation.search_form(architecture)
     return _network(compilation.space, architecture, module, "the search form has no auxiliary head")
@@ -237,7 +255,7 @@ def search_source(
 
 def _network(
     space: CheckedSpace, architecture: Architecture, module: Module, problem: str | None
-) -> tuple[PythonCode, dict[tuple[str, ...], str]]:
+) -> tuple[PythonCode, dict[tuple[str, ...], Home]]:
     lowered = lower_module(module, "Network")
     constants = {
         "INPUT": (
@@ -248,6 +266,11 @@ def _network(
         "ARCHITECTURE": {k: v if isinstance(v, str) else list(v) for k, v in architecture.choices.items()},
     }
     code = network_code(
-        f"One architecture of space {space.name}.", source_name(space), lowered, constants, problem
+        f"One architecture of space {space.name}.",
+        source_name(space),
+        lowered,
+        constants,
+        problem,
+        layout_line(module),
     )
     return code, module_paths(lowered)

@@ -12,12 +12,11 @@ from importlib import resources
 from pprint import pformat
 from typing import Any
 
+from nasdsl.codegen.layout import CHANNELS_LAST
 from nasdsl.codegen.lower import Lowered
 from nasdsl.codegen.source import PythonCode, Writer, comment, literal
 from nasdsl.codegen.variables import Variables
 from nasdsl.types import TensorType
-
-_CHANNELS_LAST = "x = x.contiguous(memory_format=torch.channels_last)"
 
 
 def supernet_code(
@@ -42,11 +41,15 @@ def supernet_code(
     out.line("from torch import nn")
     _imports(out, lowered)
     out.line()
-    out.line("from nasdsl.runtime.mixed import mix")
-    helpers = sorted(set().union(*(item.helpers for item in lowered)))
-    if helpers:
-        out.line(f"from nasdsl.runtime.standalone.blocks import {', '.join(helpers)}")
-    out.line("from nasdsl.runtime.supernet import SupernetBase")
+    used = {"nasdsl.runtime.supernet:SupernetBase", *set().union(*(item.runtime for item in lowered))}
+    used |= {f"nasdsl.runtime.standalone.blocks:{h}" for item in lowered for h in item.helpers}
+    if any("= mix(" in text for item in lowered for text, _ in item.forward):
+        used.add("nasdsl.runtime.mixed:mix")
+    homes: dict[str, list[str]] = {}
+    for name in sorted(used):
+        homes.setdefault(name.partition(":")[0], []).append(name.partition(":")[2])
+    for module, names in homes.items():
+        out.line(f"from {module} import {', '.join(names)}")
     for cell in lowered[:-1]:
         _class(out, cell)
     for made in variables.classes:
@@ -90,7 +93,7 @@ def _supernet(
         out.line(text, 2, loc)
     out.line()
     out.line("def forward(self, x: torch.Tensor) -> torch.Tensor:", 1)
-    _prepare(out, root)
+    _prepare(out, root, CHANNELS_LAST)
     out.line("w = self.mixing()", 2)
     if any(line.strip().startswith("(*own") or "own[" in line for line, _ in root.forward):
         out.line("own = w['']", 2)
@@ -98,10 +101,10 @@ def _supernet(
         out.line(text, 2, loc)
 
 
-def _prepare(out: Writer, root: Lowered) -> None:
+def _prepare(out: Writer, root: Lowered, layout: str) -> None:
     source = root.graph.inputs[0].type
     if isinstance(source, TensorType) and source.layout == "image":
-        out.line(_CHANNELS_LAST.replace("x", root.inputs[0]), 2)
+        out.line(layout.format(x=root.inputs[0]), 2)
 
 
 def _class(out: Writer, cell: Lowered) -> None:
@@ -139,12 +142,14 @@ def network_code(
     lowered: Sequence[Lowered],
     constants: Mapping[str, Any],
     auxiliary_problem: str | None,
+    layout: str,
 ) -> PythonCode:
     """The text of `model.py`: one network, torch only.
 
     Args:
         constants: `INPUT`, `CLASSES`, `ARCHITECTURE`.
         auxiliary_problem: why no auxiliary head can be placed, or None.
+        layout: the line that brings the input into the network's memory layout.
     """
     root = lowered[-1]
     out = Writer()
@@ -172,7 +177,7 @@ def network_code(
             out.line(line)
     for cell in lowered[:-1]:
         _class(out, cell)
-    _network(out, root, drops, auxiliary_problem)
+    _network(out, root, drops, auxiliary_problem, layout)
     return out.code()
 
 
@@ -212,7 +217,7 @@ def _drop_path(out: Writer) -> None:
         out.line(text)
 
 
-def _network(out: Writer, root: Lowered, drops: bool, problem: str | None) -> None:
+def _network(out: Writer, root: Lowered, drops: bool, problem: str | None, layout: str) -> None:
     out.line()
     out.line()
     out.line("class Network(nn.Module):")
@@ -252,7 +257,7 @@ def _network(out: Writer, root: Lowered, drops: bool, problem: str | None) -> No
         out.line("module.drop_path_prob = value", 4)
     out.line()
     out.line("def forward(self, x: torch.Tensor):", 1)
-    _prepare(out, root)
+    _prepare(out, root, layout)
     for text, loc in root.forward[:-1]:
         out.line(text, 2, loc)
     result = root.forward[-1][0]

@@ -16,7 +16,9 @@ from typing import Any
 
 import torch
 
+from nasdsl.codegen.lower import Home
 from nasdsl.codegen.source import PythonCode
+from nasdsl.runtime.blended import normalised
 
 
 def load_class(code: PythonCode, name: str, attribute: str) -> Any:
@@ -41,24 +43,33 @@ def seeded(seed: int) -> Iterator[None]:
 
 def inherit_weights(
     child: torch.nn.Module,
-    child_paths: Mapping[tuple[str, ...], str],
+    child_homes: Mapping[tuple[str, ...], Home],
     parent: torch.nn.Module,
-    parent_paths: Mapping[tuple[str, ...], str],
+    parent_homes: Mapping[tuple[str, ...], Home],
 ) -> None:
     """Copies weights and buffers of every operation that both have.
 
     Args:
-        child_paths: operation instance to module path in `child`.
-        parent_paths: the same in `parent`.
+        child_homes: where each operation instance lives in `child`; it may be a part of a larger module.
+        parent_homes: the same in `parent`.
     """
     own, given = child.state_dict(), parent.state_dict()
     with torch.no_grad():
-        for key, path in child_paths.items():
-            source = parent_paths.get(key)
+        for key, home in child_homes.items():
+            source, path = parent_homes.get(key), home.path
             if source is None:
                 continue
             # Whatever a module keeps is its own: weights, statistics, those of modules inside it.
             for name, target in own.items():
-                origin = given.get(source + name.removeprefix(path)) if name.startswith(f"{path}.") else None
+                origin = (
+                    given.get(source.path + name.removeprefix(path)) if name.startswith(f"{path}.") else None
+                )
                 if origin is not None:
-                    target.copy_(origin)
+                    part_of(target, home).copy_(part_of(origin, source))
+
+
+def part_of(tensor: torch.Tensor, home: Home) -> torch.Tensor:
+    """The rows of a module's tensor that belong to one operation, filters as they are used; counters belong to all."""
+    if home.normalise and tensor.dim() == 4:
+        return normalised(tensor, home.normalise)
+    return tensor.chunk(home.count)[home.index] if home.count > 1 and tensor.dim() else tensor

@@ -9,13 +9,26 @@ that place; `none` is never computed where it is an option; every line knows its
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import attrs
 
 from nasdsl.codegen.source import ATTRIBUTES, CLASSES, Namespace, class_name, literal
 from nasdsl.ir.graph import Graph, Module
-from nasdsl.ir.nodes import AnyNode, Call, Input, Loc, Merge, Mix, Op, State, Weight
+from nasdsl.ir.nodes import (
+    AnyNode,
+    Blend,
+    Call,
+    Input,
+    Loc,
+    Merge,
+    Mix,
+    Op,
+    Stack,
+    State,
+    Weight,
+    WeightType,
+)
 from nasdsl.ops import PRIMITIVES
 from nasdsl.types import TensorType
 
@@ -37,16 +50,33 @@ _RESERVED = (
 
 
 @attrs.frozen
+class Home:
+    """Where the weights of an operation live: a module, and which of `count` equal parts of its first axis.
+
+    `normalise` is how filters are normalised before they are used (`nasdsl.runtime.blended`), or "".
+    """
+
+    path: str
+    index: int = 0
+    count: int = 1
+    normalise: str = ""
+
+    def under(self, prefix: str) -> Home:
+        return attrs.evolve(self, path=f"{prefix}.{self.path}")
+
+
+@attrs.frozen
 class Lowered:
     """A class: its text in parts, and where each weight of the graph lives in it.
 
     Attributes:
-        modules: name of an operation instance (`n1.a.sep.conv`) to its path in the class.
+        modules: name of an operation instance (`n1.a.sep.conv`) to its home in the class.
         calls: id of a call to the attribute that holds the called cell.
         mixes: whether its `forward` takes the weights of mixed operations.
         drops: whether it uses drop-path.
         imports: Python modules whose operations it uses.
         helpers: classes of `nasdsl.runtime.standalone.blocks` that it uses.
+        runtime: `module:class` of what it uses of the runtime; supernets only.
     """
 
     graph: Graph
@@ -55,17 +85,22 @@ class Lowered:
     init: tuple[Line, ...]
     forward: tuple[Line, ...]
     inputs: tuple[str, ...]
-    modules: Mapping[str, str]
+    modules: Mapping[str, Home]
     calls: Mapping[str, str]
     mixes: bool
     drops: bool
     helpers: frozenset[str] = frozenset()
+    runtime: frozenset[str] = frozenset()
     imports: frozenset[str] = frozenset()
     auxiliary: tuple[str, str] | None = None
 
 
-def lower_module(module: Module, root_name: str) -> tuple[Lowered, ...]:
-    """Every graph as a class, callees before callers; the root under `root_name`."""
+def lower_module(module: Module, root_name: str, runtime: bool = False) -> tuple[Lowered, ...]:
+    """Every graph as a class, callees before callers; the root under `root_name`.
+
+    Args:
+        runtime: whether classes of the runtime may be used: in supernets, not in `model.py`.
+    """
     names = Namespace((*CLASSES, root_name))
     made: dict[str, Lowered] = {}
 
@@ -77,24 +112,30 @@ def lower_module(module: Module, root_name: str) -> tuple[Lowered, ...]:
                 visit(module.by_name[node.graph])
         root = graph.name == module.root
         name = root_name if root else names.fresh(class_name(graph.name))
-        made[graph.name] = _Lowering(graph, name, made, root).run()
+        made[graph.name] = _Lowering(graph, name, made, root, runtime).run()
 
     visit(module.network)
     return tuple(made.values())
 
 
 class _Lowering:
-    def __init__(self, graph: Graph, name: str, made: Mapping[str, Lowered], root: bool) -> None:
+    def __init__(
+        self, graph: Graph, name: str, made: Mapping[str, Lowered], root: bool, runtime: bool
+    ) -> None:
         self.graph = graph
         self.name = name
         self.made = made
         self.root = root
+        self.runtime = runtime
+        self.used: set[str] = set()
+        inside = [(n, i) for n in graph.nodes if isinstance(n, Mix) for i in n.inside]
+        self.inside = {n.operands[n.vectors + i] for n, i in inside}
         self.locals = Namespace(_RESERVED)
         self.attributes = Namespace(ATTRIBUTES)
         self.text: dict[str, str] = {}
         self.init: list[Line] = []
         self.forward: list[Line] = []
-        self.modules: dict[str, str] = {}
+        self.modules: dict[str, Home] = {}
         self.calls: dict[str, str] = {}
         self.used_sizes: set[str] = set()
         self.drops = False
@@ -110,7 +151,7 @@ class _Lowering:
         for chain in self._chains():
             self._emit(chain)
         self.forward.append((f"return {self.text[self.graph.result]}", None))
-        mixes = any(isinstance(n, Mix) for n in self.graph.nodes)
+        mixes = any(isinstance(n, (Mix, Blend)) for n in self.graph.nodes)
         calls = [self.made[n.graph] for n in self.graph.nodes if isinstance(n, Call)]
         return Lowered(
             graph=self.graph,
@@ -124,6 +165,7 @@ class _Lowering:
             mixes=mixes or any(c.mixes for c in calls),
             drops=self.drops or any(c.drops for c in calls),
             helpers=frozenset(self.helpers),
+            runtime=frozenset(self.used),
             imports=frozenset(self.imports),
             auxiliary=self.auxiliary,
         )
@@ -137,6 +179,8 @@ class _Lowering:
         for node in self.graph.nodes:
             if isinstance(node, (Input, Weight, State)) or not isinstance(node.type, TensorType):
                 continue
+            if node.id in self.inside:
+                continue  # its mix computes it
             chain = open_at.pop(node.operands[0], None) if isinstance(node, Op) else None
             if chain is not None and self._joins(chain[-1], node):
                 chain.append(node)
@@ -149,8 +193,9 @@ class _Lowering:
         return [tuple(c) for c in sorted(chains, key=lambda c: position[c[-1].id])]
 
     def _joins(self, before: AnyNode, after: AnyNode) -> bool:
-        alone = len(self.graph.readers[before.id]) == 1 and before.id != self.graph.result
-        same = before.label == after.label
+        readers = self.graph.readers[before.id]
+        alone = len(readers) == 1 and before.id != self.graph.result
+        same = before.label == after.label and self._blend(before) is None and self._blend(after) is None
         return alone and same and isinstance(after, Op) and PRIMITIVES[after.op].module is not None
 
     # --- emission ------------------------------------------------------------
@@ -170,6 +215,9 @@ class _Lowering:
         """The expression of a chain, after adding its modules to `__init__`."""
         ops = [n for n in chain if isinstance(n, Op)]
         source = self.text[ops[0].operands[0]]
+        blend = self._blend(ops[0])
+        if blend is not None:
+            return self._blended(ops[0], blend, source)
         if len(ops) == 1 and len(ops[0].operands) == 1:
             primitive = PRIMITIVES[ops[0].op]
             if primitive.function is not None:
@@ -189,22 +237,74 @@ class _Lowering:
             self.init.append((")", None))
         for index, node in enumerate(ops):
             if len(node.operands) > 1:
-                path = attribute if len(ops) == 1 else f"{attribute}.{index}"
-                self.modules[_instance(self.graph, node)] = path
+                self._house(node, attribute if len(ops) == 1 else f"{attribute}.{index}")
         return f"self.{attribute}({source})"
+
+    def _blend(self, node: AnyNode) -> Blend | None:
+        """The blend that an operation has for its filters."""
+        found = (
+            self.graph.by_id[node.operands[1]] if isinstance(node, Op) and len(node.operands) > 1 else None
+        )
+        return found if isinstance(found, Blend) else None
+
+    def _blended(self, node: Op, blend: Blend, source: str) -> str:
+        values = dict(node.values)
+        length = getattr(self.graph.by_id[blend.operands[0]].type, "length", 0)
+        weights = [self.graph.by_id[o] for o in blend.operands[1 : 1 + length]]
+        shapes = [w.type.shape for w in weights if isinstance(w.type, WeightType)]
+        channels, result = self._types(node)[0].channels, self._types(node)[1].channels
+        groups = str(channels) if node.op == "dwconv" else str(values["groups"])
+        text = f"{channels}, {result}, ({', '.join(str(s[-1]) for s in shapes)},)"
+        text += "".join(f", {n}={values[n]}" for n in ("stride", "dilation") if values[n] != 1)
+        text += ", bias=True" if len(blend.operands) > 1 + length else ""
+        text = f"BlendedConv({text}, groups={groups}, normalise={literal(blend.normalise)})"
+        self.used_sizes |= set(re.findall(r"[A-Za-z_]\w*", text)) & set(self.graph.sizes)
+        self.used.add("nasdsl.runtime.blended:BlendedConv")
+        attribute = self.attributes.fresh(node.label or node.id)
+        self.init.append((f"self.{attribute} = {text}", node.loc))
+        for index, weight in enumerate(weights):
+            for known in _names(weight):
+                home = Home(f"{attribute}.convs.{index}", normalise=blend.normalise)
+                self.modules.setdefault(known, home)
+        return f"self.{attribute}({source}, own[{literal(blend.operands[0])}])"
 
     def _module(self, node: Op) -> str:
         """The constructor of a module; notes which sizes it needs."""
         primitive = PRIMITIVES[node.op]
         if primitive.module is None:
             raise TypeError(f"{node.op} has no module")
-        text = primitive.module(*self._types(node), dict(node.values))
+        make = primitive.module
+        if self.runtime and primitive.runtime:
+            make = primitive.runtime_module or make
+        text = make(*self._types(node), dict(node.values))
+        if text.startswith(f"{primitive.runtime.rpartition(':')[2]}("):
+            self.used.add(primitive.runtime)
         self.used_sizes |= set(re.findall(r"[A-Za-z_]\w*", text)) & set(self.graph.sizes)
         if primitive.helper:
             self.helpers.add(primitive.helper)
         if primitive.opaque:
             self.imports.add(primitive.opaque)
         return text
+
+    def _house(self, node: Op, path: str, index: int = 0, count: int = 1) -> None:
+        """Notes where the weights and the state of an operation live."""
+        for position, name in enumerate(node.operands[1:]):
+            part = ".".join((path, *self._inner(node, position)))
+            found = self.graph.by_id[name]
+            members = [self.graph.by_id[o] for o in found.operands] if isinstance(found, Stack) else [found]
+            for number, member in enumerate(members):
+                home = Home(part, index * len(members) + number, count * len(members))
+                for known in _names(member):
+                    self.modules.setdefault(known, home)
+
+    def _inner(self, node: Op, position: int) -> list[str]:
+        """Where in its module a weight of an operation that passes made lives: `conv` for `conv.weight`."""
+        primitive = PRIMITIVES[node.op]
+        if not primitive.internal:
+            return []
+        source, values = self._types(node)[0], dict(node.values)
+        role = (*primitive.weights(source, values), *primitive.state(source, values))[position].role
+        return role.split(".")[:-1]
 
     def _types(self, node: AnyNode) -> tuple[TensorType, TensorType]:
         source = self.graph.by_id[node.operands[0]].type
@@ -254,8 +354,54 @@ class _Lowering:
     def _mix(self, node: Mix) -> None:
         """`mix(weights, (outputs))`, the weights read from `own` by the id of their vector."""
         acts = node.operands[node.vectors :]
+        if node.inside:
+            self._accumulated(node, acts)
+            return
+        name = self.locals.fresh(_short(node))
+        self.forward.append((f"{name} = mix(", node.loc))
+        weights = self._weights(node, range(len(acts)))
+        self.forward.append((f"    {weights},", None))
+        self._values("(", [self.text[a] for a in acts], [self.graph.by_id[a].loc for a in acts], "),")
+        self.forward.append((")", None))
+        self.text[node.id] = name
+
+    def _accumulated(self, node: Mix, acts: tuple[str, ...]) -> None:
+        """`self.n(weights, plain terms, inputs of those that are never formed)`."""
+        inside = [self.graph.by_id[acts[i]] for i in node.inside]
+        plain = [i for i in range(len(acts)) if i not in node.inside]
+        first = inside[0]
+        if not isinstance(first, Op):
+            raise TypeError(f"%{first.id} is no operation")
+        attribute = self.attributes.fresh(node.label or node.id)
+        source, result = self._types(first)
+        bias = ", bias=True" if dict(first.values)["bias"] else ""
+        text = f"NormalisedMix({source.channels}, {result.channels}, {len(inside)}{bias})"
+        self.used_sizes |= set(re.findall(r"[A-Za-z_]\w*", text)) & set(self.graph.sizes)
+        self.used.add("nasdsl.runtime.normalised:NormalisedMix")
+        self.init.append((f"self.{attribute} = {text}", node.loc))
+        for index, term in enumerate(inside):
+            if isinstance(term, Op):
+                self._house(term, attribute, index, len(inside))
+        name = self.locals.fresh(_short(node))
+        self.forward.append((f"{name} = self.{attribute}(", node.loc))
+        self.forward.append((f"    {self._weights(node, (*plain, *node.inside))},", None))
+        locs = [self.graph.by_id[acts[i]].loc for i in plain]
+        self._values("(", [self.text[acts[i]] for i in plain], locs, "),")
+        self._values("(", [self.text[t.operands[0]] for t in inside], [t.loc for t in inside], "),")
+        self.forward.append((")", None))
+        self.text[node.id] = name
+
+    def _values(self, opening: str, texts: list[str], locs: list[Loc | None], closing: str) -> None:
+        self.forward.append((f"    {opening}", None))
+        for text, loc in zip(texts, locs, strict=True):
+            self.forward.append((f"        {text},", loc))
+        self.forward.append((f"    {closing}", None))
+
+    def _weights(self, node: Mix, order: Iterable[int]) -> str:
+        """The weights of some terms, in order, as an expression over `own`."""
         groups: list[tuple[int, list[int]]] = []
-        for term in node.terms:
+        for index in order:
+            term = node.terms[index]
             if groups and groups[-1][0] == term.vector:
                 groups[-1][1].append(term.entry)
             else:
@@ -268,20 +414,12 @@ class _Lowering:
                 weights.append(f"*own[{key}]")
             elif entries == list(range(entries[0], length)):
                 weights.append(f"*own[{key}][{entries[0]}:]")
+            elif len(entries) > 1 and entries == list(range(entries[0], entries[-1] + 1)):
+                weights.append(f"*own[{key}][{entries[0]}:{entries[-1] + 1}]")
             else:
                 weights.extend(f"own[{key}][{e}]" for e in entries)
-        name = self.locals.fresh(_short(node))
-        self.forward.append((f"{name} = mix(", node.loc))
-        joined = (
-            weights[0][1:] if len(weights) == 1 and weights[0].startswith("*") else f"({', '.join(weights)},)"
-        )
-        self.forward.append((f"    {joined},", None))
-        self.forward.append(("    (", None))
-        for act in acts:
-            self.forward.append((f"        {self.text[act]},", self.graph.by_id[act].loc))
-        self.forward.append(("    ),", None))
-        self.forward.append((")", None))
-        self.text[node.id] = name
+        alone = len(weights) == 1 and weights[0].startswith("*")
+        return weights[0][1:] if alone else f"({', '.join(weights)},)"
 
     def _call(self, node: Call) -> None:
         target = self.made[node.graph]
@@ -302,12 +440,13 @@ class _Lowering:
         self._assign(node, f"self.{attribute}({', '.join(values)})")
 
 
-def _instance(graph: Graph, node: Op) -> str:
-    """The name that an operation's weights and state share."""
-    first = graph.by_id[node.operands[1]]
-    if isinstance(first, (Weight, State)):
-        return first.name.rpartition(".")[0]
-    return node.id
+def _names(node: AnyNode) -> tuple[str, ...]:
+    """The operation instances that a weight or a state belongs to."""
+    if isinstance(node, Weight):
+        return tuple(n.rpartition(".")[0] for n in (node.name, *node.aliases))
+    if isinstance(node, State):
+        return tuple(n.rpartition(".")[0] for n in (node.name, *node.aliases))
+    return (node.id,)
 
 
 def _short(node: AnyNode) -> str:
@@ -315,17 +454,17 @@ def _short(node: AnyNode) -> str:
     return node.label if node.label and not isinstance(node, Op) else (node.label or node.id)
 
 
-def module_paths(lowered: tuple[Lowered, ...]) -> dict[tuple[str, ...], str]:
-    """Where every operation instance lives in the root class: (call ids..., instance) to module path."""
+def module_paths(lowered: tuple[Lowered, ...]) -> dict[tuple[str, ...], Home]:
+    """Where every operation instance lives in the root class: (call ids..., instance) to its home."""
     by_graph = {item.graph.name: item for item in lowered}
 
-    def walk(item: Lowered) -> dict[tuple[str, ...], str]:
-        found: dict[tuple[str, ...], str] = {(name,): path for name, path in item.modules.items()}
+    def walk(item: Lowered) -> dict[tuple[str, ...], Home]:
+        found: dict[tuple[str, ...], Home] = {(name,): home for name, home in item.modules.items()}
         for node in item.graph.nodes:
             if isinstance(node, Call):
                 attribute = item.calls[node.id]
-                for key, path in walk(by_graph[node.graph]).items():
-                    found[(node.id, *key)] = f"{attribute}.{path}"
+                for key, home in walk(by_graph[node.graph]).items():
+                    found[(node.id, *key)] = home.under(attribute)
         return found
 
     return walk(lowered[-1])

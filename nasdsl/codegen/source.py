@@ -39,6 +39,12 @@ CLASSES = (
     "Position",
     "Channels",
     "Zeros",
+    "BlendedConv",
+    "Depthwise",
+    "DepthwiseFan",
+    "NormalisedMix",
+    "PointwiseNorm",
+    "StridedPointwise",
 )
 """Names that a generated file has at its top already."""
 

@@ -16,7 +16,7 @@ import attrs
 
 from nasdsl.codegen.source import ATTRIBUTES, CLASSES, Namespace, class_name, comment, identifier, literal
 from nasdsl.ir.graph import Graph, Module
-from nasdsl.ir.nodes import AnyNode, ArchType, Arith, Dist, Gather, Marginal, Mix, Select, Var
+from nasdsl.ir.nodes import AnyNode, ArchType, Arith, Blend, Dist, Gather, Marginal, Mix, Select, Var
 from nasdsl.passes.relax import subsets
 from nasdsl.space.decisions import DecisionTable
 
@@ -83,6 +83,8 @@ def _vectors(module: Module, form: str) -> list[str]:
             for node in graph.nodes:
                 if isinstance(node, Mix):
                     found.update(dict.fromkeys(node.operands[: node.vectors]))
+                elif isinstance(node, Blend):
+                    found[node.operands[0]] = None
     return list(found)
 
 
@@ -126,8 +128,11 @@ def _variable_class(name: str, title: str, nodes: tuple[AnyNode, ...], used: lis
         body.append(f"{parameter} = torch.softmax(self.{parameter} / temperature, -1) @ self.{rows}")
         slots[first.decision] = (parameter, None, first.entries, rows)
         where[marginal.id] = parameter
+    sums = _Sums(attributes, init, body, {n.id: n for n in nodes})
     for node in nodes:
-        if isinstance(node, Arith):
+        if isinstance(node, Arith) and node.form != "scale":
+            where[node.id] = sums.add(node, where[node.operands[0]])
+        elif isinstance(node, Arith):
             where[node.id] = f"({where[node.operands[0]]} * {where[node.operands[1]]}[{node.index}])"
     body.append("return {")
     body.extend(f"    {literal(v)}: {where[v]}.unbind()," for v in used)
@@ -136,6 +141,35 @@ def _variable_class(name: str, title: str, nodes: tuple[AnyNode, ...], used: lis
     lines += ["def forward(self, temperature: float) -> dict[str, tuple[torch.Tensor, ...]]:"]
     lines += [f"    {b}" for b in body]
     return VariableClass(name, title, tuple(lines), slots)
+
+
+class _Sums:
+    """Sums over groups of entries, one product for all rows of a parameter."""
+
+    def __init__(
+        self, attributes: Namespace, init: list[str], body: list[str], nodes: Mapping[str, AnyNode]
+    ) -> None:
+        self.attributes, self.init, self.body, self.nodes = attributes, init, body, nodes
+        self.known: dict[tuple[object, ...], str] = {}
+
+    def add(self, node: Arith, source: str) -> str:
+        """The expression of a node whose operand is `parameter` or `parameter[row]`."""
+        parameter, bracket, index = source.partition("[")
+        key = (parameter, node.form, node.groups)
+        if key not in self.known:
+            self.known[key] = self._made(node, parameter)
+        return f"{self.known[key]}{bracket}{index}"
+
+    def _made(self, node: Arith, parameter: str) -> str:
+        name = self.attributes.fresh(f"{parameter}_{node.form}")
+        buffer = self.attributes.fresh(f"{name}_rows")
+        length = getattr(self.nodes[node.operands[0]].type, "length", 0)
+        matrix = [[float(e in group) for e in range(length)] for group in node.groups]
+        self.init.append(f"self.register_buffer({literal(buffer)}, torch.tensor({matrix}), persistent=False)")
+        self.body.append(f"{name} = {parameter} @ self.{buffer}.t()")
+        if node.form == "shares":
+            self.body.append(f"{name} = {name} / {name}.sum(-1, True).clamp_min(1e-30)")
+        return name
 
 
 def _initial(var: Var, shape: tuple[int, ...], rows: tuple[str, ...] = ()) -> str:

@@ -87,19 +87,41 @@ class Input(Node):
 
 @attrs.frozen(kw_only=True)
 class Weight(Node):
-    """A learnable tensor. Two readers of one `Weight` are tied."""
+    """A learnable tensor. Two readers of one `Weight` are tied; `aliases` name what it stands for as well."""
 
     kind: ClassVar[str] = "weight"
     name: str
     init: str = "default"
+    aliases: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
 class State(Node):
-    """Running statistics of a normalisation."""
+    """Running statistics of a normalisation; `aliases` are names whose statistics are the same."""
 
     kind: ClassVar[str] = "state"
     name: str
+    aliases: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Stack(Node):
+    """Weights, or statistics, one behind the other along the first axis. RELAXED only."""
+
+    kind: ClassVar[str] = "stack"
+
+
+@attrs.frozen(kw_only=True)
+class Blend(Node):
+    """A weighted sum of filters. RELAXED only.
+
+    Operands: an architecture vector, one weight an entry of it, and then one bias an entry if
+    there are any; smaller filters are padded to the size of the type. `normalise` is `filter`
+    (each output channel over its norm), `kernel` (each filter over its norm) or `none`.
+    """
+
+    kind: ClassVar[str] = "blend"
+    normalise: str = "filter"
 
 
 @attrs.frozen(kw_only=True)
@@ -213,11 +235,14 @@ class Arith(Node):
     """Arithmetic on architecture vectors. RELAXED only.
 
     `scale` multiplies a vector (operand 0) by one entry (`index`) of another (operand 1).
+    `groups` sums the entries of each of `groups`; `shares` divides that by the sum of all groups
+    (by a tiny number where that is zero, so that what is switched off stays finite).
     """
 
     kind: ClassVar[str] = "arith"
     form: str
     index: int = 0
+    groups: tuple[tuple[int, ...], ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -227,11 +252,15 @@ class Mix(Node):
     Operands: architecture vectors, then activations. `terms[i]` says which entry of
     which vector weighs activation `i`, and which decision and option that is. An
     option that computes nothing (`none`) has no term.
+
+    `inside` are the terms, by number, that are accumulated without being formed: each is
+    a `pointwise_norm` that nothing else reads.
     """
 
     kind: ClassVar[str] = "mix"
     vectors: int
     terms: tuple[MixTerm, ...]
+    inside: tuple[int, ...] = ()
 
 
 @attrs.frozen
@@ -249,10 +278,42 @@ class MixTerm:
 
 
 AnyNode = Union[
-    Input, Weight, State, Op, Merge, Call, Select, Branch, Gather, Var, Dist, Marginal, Arith, Mix
+    Input,
+    Weight,
+    State,
+    Stack,
+    Blend,
+    Op,
+    Merge,
+    Call,
+    Select,
+    Branch,
+    Gather,
+    Var,
+    Dist,
+    Marginal,
+    Arith,
+    Mix,
 ]
 
 KINDS: dict[str, type[Node]] = {
     k.kind: k
-    for k in (Input, Weight, State, Op, Merge, Call, Select, Branch, Gather, Var, Dist, Marginal, Arith, Mix)
+    for k in (
+        Input,
+        Weight,
+        State,
+        Stack,
+        Blend,
+        Op,
+        Merge,
+        Call,
+        Select,
+        Branch,
+        Gather,
+        Var,
+        Dist,
+        Marginal,
+        Arith,
+        Mix,
+    )
 }

@@ -19,6 +19,7 @@ from nasdsl.ir.nodes import (
     AnyNode,
     ArchType,
     Arith,
+    Blend,
     Branch,
     Call,
     Dist,
@@ -29,18 +30,20 @@ from nasdsl.ir.nodes import (
     Mix,
     Op,
     Select,
+    Stack,
     State,
     Var,
     Weight,
     WeightType,
 )
 from nasdsl.ops import PRIMITIVES
+from nasdsl.ops.fused import BUNDLES
 from nasdsl.types import Dim, TensorType
 
 _COMMON = (Input, Op, Merge, Call, Weight, State)
 ALLOWED: dict[Stage, tuple[type, ...]] = {
     Stage.SPACE: (*_COMMON, Select, Branch, Gather),
-    Stage.RELAXED: (*_COMMON, Var, Dist, Marginal, Arith, Mix),
+    Stage.RELAXED: (*_COMMON, Stack, Blend, Var, Dist, Marginal, Arith, Mix),
     Stage.CONCRETE: _COMMON,
 }
 
@@ -147,6 +150,9 @@ class _Verifier:
         if primitive.opaque:
             return ""  # its weights depend on sizes as integers, which a graph does not have
         values = dict(node.values)
+        source = self.graph.by_id[node.operands[0]]
+        if _reads_bundle(node) != (isinstance(source, Op) and _makes_bundle(source)):
+            return "only parts and lanes read what has several results"
         specs = [WeightType(s.shape) for s in primitive.weights(types[0], values)]
         specs += [WeightType(s.shape, state=True) for s in primitive.state(types[0], values)]
         given = [t if isinstance(t, WeightType) else WeightType(()) for t in types[1:]]
@@ -157,6 +163,31 @@ class _Verifier:
             found, wanted = (", ".join(map(str, t)) or "none" for t in (types[1:], specs))
             return f"its weights are {found}, not {wanted}"
         return ""
+
+    def _stack(self, node: Stack) -> str:
+        types = self.types(node)
+        if not types or not all(isinstance(t, WeightType) and t.shape for t in types):
+            return "it stacks weights, one at least"
+        weights = [t for t in types if isinstance(t, WeightType)]
+        if len({(t.shape[1:], t.state) for t in weights}) > 1:
+            return "its operands differ in more than their first size"
+        rows = Dim.of(0)
+        for weight in weights:
+            rows = rows + weight.shape[0]
+        whole = WeightType((rows, *weights[0].shape[1:]), state=weights[0].state)
+        return "" if node.type == whole else f"it is {whole}"
+
+    def _blend(self, node: Blend) -> str:
+        first, *weights = self.types(node)
+        if not isinstance(first, ArchType) or len(weights) not in (first.length, 2 * first.length):
+            return "it has not one weight for each entry of its vector"
+        weights, biases = weights[: first.length], weights[first.length :]
+        if node.normalise not in ("filter", "kernel", "none"):
+            return f"there is no normalisation {node.normalise!r}"
+        shape = getattr(node.type, "shape", ())
+        alike = all(isinstance(t, WeightType) and not t.state and t.shape[:2] == shape[:2] for t in weights)
+        alike = alike and all(isinstance(t, WeightType) and t.shape == shape[:1] for t in biases)
+        return "" if alike and len(shape) == 4 else "its weights are no filters of one shape"
 
     def _merge(self, node: Merge) -> str:
         acts = self.acts(node)
@@ -222,6 +253,11 @@ class _Verifier:
 
     def _arith(self, node: Arith) -> str:
         types = self.types(node)
+        if node.form in ("groups", "shares"):
+            length = getattr(types[0], "length", 0) if len(types) == 1 else 0
+            entries = [e for group in node.groups for e in group]
+            fits = entries and len(set(entries)) == len(entries) and all(0 <= e < length for e in entries)
+            return "" if fits and node.type == ArchType(len(node.groups)) else "its groups are no entries"
         if node.form != "scale" or len(types) != 2 or types[0] != node.type:
             return "`scale` takes the vector it returns and a second vector"
         other = types[1]
@@ -242,12 +278,35 @@ class _Verifier:
             vector = vectors[term.vector] if term.vector < len(vectors) else None
             if not isinstance(vector, ArchType) or not 0 <= term.entry < vector.length:
                 return "a term names no entry of a vector"
-        return ""
+        return self._inside(node)
+
+    def _inside(self, node: Mix) -> str:
+        acts = node.operands[node.vectors :]
+        shapes = set()
+        for index in node.inside:
+            term = self.graph.by_id[acts[index]] if 0 <= index < len(acts) else None
+            if not isinstance(term, Op) or term.op != "pointwise_norm" or dict(term.values)["relu"]:
+                return "what it accumulates without forming it is no `pointwise_norm`"
+            if len(self.graph.readers[term.id]) != 1 or dict(term.values)["groups"] != 1:
+                return "what it accumulates without forming it is read by others, or has groups"
+            weight = self.graph.by_id[term.operands[1]].type
+            shapes.add((getattr(weight, "shape", ()), dict(term.values)["bias"]))
+        return "" if len(shapes) <= 1 else "what it accumulates without forming it has several shapes"
+
+
+def _makes_bundle(node: Op) -> bool:
+    return node.op in BUNDLES or (node.op == "pointwise_norm" and dict(node.values)["groups"] != 1)
+
+
+def _reads_bundle(node: Op) -> bool:
+    return node.op in ("part", "dwconv_lanes") or (node.op != "dwconv_fan" and _makes_bundle(node))
 
 
 _Rule = Callable[[_Verifier, Any], str]
 _RULES: dict[type, _Rule] = {
     Op: _Verifier._op,
+    Stack: _Verifier._stack,
+    Blend: _Verifier._blend,
     Merge: _Verifier._merge,
     Call: _Verifier._call,
     Select: _Verifier._select,

@@ -6,10 +6,18 @@ Takes nothing, returns settings. Defaults are those of quark0/darts
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nasdsl.diagnostics import Diagnostic, Label, Span
 from nasdsl.errors import UserError
 from nasdsl.ir.nodes import Branch, Gather, Select
-from nasdsl.methods.base import Setting
+from nasdsl.methods.base import Scalar, Setting
+from nasdsl.passes.accumulate import Accumulate
+from nasdsl.passes.base import Pass
+from nasdsl.passes.fan import Fan
+from nasdsl.passes.fold import Fold
+from nasdsl.passes.normalise import Normalise
+from nasdsl.passes.share import Share
 from nasdsl.space.checked import CheckedSpace
 
 _DARTS = "quark0/darts train_search.py"
@@ -118,6 +126,12 @@ DATA = (
     Setting("pad", "data", 4, "pixels added on each side before a random crop", _DARTS, "pixels", low=0),
     Setting("flip", "data", True, "random horizontal flips (never of digits)", _DARTS),
 )
+
+
+def exact_passes(settings: Mapping[str, Scalar]) -> tuple[Pass, ...]:
+    """What makes a supernet faster and smaller and changes no number; `--pass -NAME` takes one out."""
+    found: tuple[Pass, ...] = (Share(), Normalise(), Accumulate(), Fan())
+    return (Fold(), *found) if settings["fold"] else found
 
 
 def has_decisions(space: CheckedSpace, method: str) -> None:

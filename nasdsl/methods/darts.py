@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nasdsl.methods.base import Method, Scalar, Setting
-from nasdsl.methods.bilevel import DATA, FORM, RETRAIN, SEARCH, edges_ranked, has_decisions, sums_only
+from nasdsl.methods.bilevel import (
+    DATA,
+    FORM,
+    RETRAIN,
+    SEARCH,
+    edges_ranked,
+    exact_passes,
+    has_decisions,
+    sums_only,
+)
 from nasdsl.passes.base import Pass
-from nasdsl.passes.fold import Fold
 from nasdsl.passes.relax import Relax
 from nasdsl.passes.search_form import SearchForm
 from nasdsl.space.checked import CheckedSpace
@@ -22,7 +30,7 @@ def _pipeline(space: CheckedSpace, settings: Mapping[str, Scalar]) -> tuple[Pass
             conv_bias=bool(settings["conv_bias"]),
         ),
     ]
-    return (*passes, Fold()) if settings["fold"] else tuple(passes)
+    return (*passes, *exact_passes(settings))
 
 
 def _fits(space: CheckedSpace, settings: Mapping[str, Scalar]) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nasdsl.methods.base import Method, Scalar, Setting
-from nasdsl.methods.bilevel import DATA, FORM, RETRAIN, SEARCH, has_decisions, sums_only
+from nasdsl.methods.bilevel import DATA, FORM, RETRAIN, SEARCH, exact_passes, has_decisions, sums_only
 from nasdsl.methods.darts import DARTS
 from nasdsl.passes.base import Pass
-from nasdsl.passes.fold import Fold
 from nasdsl.passes.lift_none import LiftNone
 from nasdsl.passes.relax import Relax
 from nasdsl.passes.search_form import SearchForm
@@ -96,9 +95,7 @@ def _pipeline(space: CheckedSpace, settings: Mapping[str, Scalar]) -> tuple[Pass
             conv_bias=bool(settings["conv_bias"]),
         )
     )
-    if settings["fold"]:
-        passes.append(Fold())
-    return tuple(passes)
+    return (*passes, *exact_passes(settings))
 
 
 def _fits(space: CheckedSpace, settings: Mapping[str, Scalar]) -> None:

@@ -9,6 +9,7 @@ from nasdsl.ops.activation import GELU, HSWISH, LEAKY_RELU, RELU, SIGMOID, SWISH
 from nasdsl.ops.base import Misfit, Parameter, Primitive, Value, Values, WeightSpec
 from nasdsl.ops.channels import CHANNELS, SE, SHUFFLE, TRUNCATE, UPSAMPLE, ZEROS
 from nasdsl.ops.conv import CONV, DWCONV
+from nasdsl.ops.fused import DWCONV_FAN, DWCONV_LANES, PART, POINTWISE_NORM
 from nasdsl.ops.linear import LINEAR
 from nasdsl.ops.norm import BN
 from nasdsl.ops.pool import AVG_POOL, GLOBAL_POOL, MAX_POOL
@@ -47,6 +48,10 @@ _ALL = (
     TAKE_TOKEN,
     DROP_PATH,
     ZEROS,
+    POINTWISE_NORM,
+    DWCONV_FAN,
+    DWCONV_LANES,
+    PART,
 )
 
 _KNOWN = {p.name: p for p in _ALL}

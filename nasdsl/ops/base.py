@@ -87,6 +87,8 @@ class Primitive:
         internal: made by passes; not part of the language.
         opaque: the Python module that it comes from, or "": such an operation needs sizes as integers.
         helper: the class of `nasdsl.runtime.standalone.blocks` that `module` names, if any.
+        runtime: `module:class` of the class that supernets use, if `runtime_module` names it.
+        runtime_module: text of its constructor; that of `module` if left out.
     """
 
     name: str
@@ -104,6 +106,8 @@ class Primitive:
     internal: bool = False
     helper: str = ""
     opaque: str = ""
+    runtime: str = ""
+    runtime_module: Text | None = None
 
     @property
     def layer(self) -> bool:

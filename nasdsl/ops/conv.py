@@ -46,7 +46,8 @@ def _conv_macs(source: TensorType, result: TensorType, values: Values) -> Dim:
     return result.elements() * (source.channels // size(values, "groups")) * (kernel * kernel)
 
 
-def _geometry(values: Values) -> str:
+def conv_geometry(values: Values) -> str:
+    """Stride, padding and dilation as arguments of a PyTorch convolution."""
     text = ""
     if (stride := integer(values, "stride")) != 1:
         text += f", stride={stride}"
@@ -64,7 +65,15 @@ def _bias(values: Values) -> str:
 def _conv_module(source: TensorType, result: TensorType, values: Values) -> str:
     groups = integer(values, "groups")
     tail = (f", groups={groups}" if groups != 1 else "") + _bias(values)
-    return f"nn.Conv2d({source.channels}, {result.channels}, {integer(values, 'k')}{_geometry(values)}{tail})"
+    return f"nn.Conv2d({source.channels}, {result.channels}, {integer(values, 'k')}{conv_geometry(values)}{tail})"
+
+
+def _conv_runtime(source: TensorType, result: TensorType, values: Values) -> str:
+    if integer(values, "k") != 1 or integer(values, "stride") == 1 or pad_of(values) != 0:
+        return _conv_module(source, result, values)
+    groups = integer(values, "groups")
+    tail = (f", groups={groups}" if groups != 1 else "") + _bias(values)
+    return f"StridedPointwise({source.channels}, {result.channels}, {integer(values, 'stride')}{tail})"
 
 
 CONV = Primitive(
@@ -81,10 +90,12 @@ CONV = Primitive(
     weights=_conv_weights,
     macs=_conv_macs,
     module=_conv_module,
+    runtime="nasdsl.runtime.pointwise:StridedPointwise",
+    runtime_module=_conv_runtime,
 )
 
 
-def _infer_dwconv(source: TensorType, values: Values, sizes: Sizes) -> TensorType:
+def infer_dwconv(source: TensorType, values: Values, sizes: Sizes) -> TensorType:
     need("image", source, "dwconv")
     return window(source, values, sizes, "dwconv", source.channels, integer(values, "dilation"))
 
@@ -95,7 +106,7 @@ def _dwconv_weights(source: TensorType, values: Values) -> tuple[WeightSpec, ...
     return (weight, WeightSpec("bias", (source.channels,))) if values["bias"] else (weight,)
 
 
-def _dwconv_macs(source: TensorType, result: TensorType, values: Values) -> Dim:
+def dwconv_macs(source: TensorType, result: TensorType, values: Values) -> Dim:
     kernel = size(values, "k")
     return result.elements() * (kernel * kernel)
 
@@ -103,7 +114,12 @@ def _dwconv_macs(source: TensorType, result: TensorType, values: Values) -> Dim:
 def _dwconv_module(source: TensorType, result: TensorType, values: Values) -> str:
     channels = source.channels
     tail = f", groups={channels}" + _bias(values)
-    return f"nn.Conv2d({channels}, {channels}, {integer(values, 'k')}{_geometry(values)}{tail})"
+    return f"nn.Conv2d({channels}, {channels}, {integer(values, 'k')}{conv_geometry(values)}{tail})"
+
+
+def _dwconv_runtime(source: TensorType, result: TensorType, values: Values) -> str:
+    tail = conv_geometry(values) + (", bias=True" if values["bias"] else "")
+    return f"Depthwise({source.channels}, {integer(values, 'k')}{tail})"
 
 
 DWCONV = Primitive(
@@ -114,8 +130,10 @@ DWCONV = Primitive(
         *_COMMON,
         Parameter("bias", "flag", False),
     ),
-    infer=_infer_dwconv,
+    infer=infer_dwconv,
     weights=_dwconv_weights,
-    macs=_dwconv_macs,
+    macs=dwconv_macs,
     module=_dwconv_module,
+    runtime="nasdsl.runtime.depthwise:Depthwise",
+    runtime_module=_dwconv_runtime,
 )

@@ -21,6 +21,8 @@ class Pass(Protocol):
     target: ClassVar[Stage]
     exact: ClassVar[bool]
     """Whether outputs and all gradients stay the same function (rewrites within a stage)."""
+    optimises: ClassVar[bool]
+    """Whether it only changes how the supernet is computed: architectures are cut out of what was before."""
 
     def __call__(self, module: Module) -> Module: ...
 

@@ -3,7 +3,7 @@
 Takes Graph[RELAXED], returns Graph[RELAXED]. Invariant: exact. A node that is
 `sum_i m_i (sum_o p_io o(x_i))` becomes `sum_io (m_i p_io) o(x_i)`: the products are
 of a few scalars, once a step, instead of a pass over each edge's tensor; so
-explicit topology costs what DARTS costs.
+explicit topology costs what DARTS costs. A plain sum of weighted sums is one as well.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import attrs
 
 from nasdsl.ir.analysis import prune
 from nasdsl.ir.graph import Graph, Module, Stage
-from nasdsl.ir.nodes import AnyNode, Arith, Mix, MixTerm
+from nasdsl.ir.nodes import AnyNode, Arith, Merge, Mix, MixTerm
 
 
 @attrs.frozen
@@ -26,6 +26,7 @@ class Fold:
     source: ClassVar[Stage] = Stage.RELAXED
     target: ClassVar[Stage] = Stage.RELAXED
     exact: ClassVar[bool] = True
+    optimises: ClassVar[bool] = True
 
     def __call__(self, module: Module) -> Module:
         return module.map(_fold)
@@ -36,6 +37,8 @@ def _fold(graph: Graph) -> Graph:
     for node in graph.nodes:
         if isinstance(node, Mix) and any(_inner(graph, o) for o in node.operands[node.vectors :]):
             nodes.extend(_flatten(graph, node))
+        elif isinstance(node, Merge) and node.merge == "sum" and all(_inner(graph, o) for o in node.operands):
+            nodes.append(_joined(graph, node))
         else:
             nodes.append(node)
     return prune(graph.with_nodes(nodes))
@@ -45,7 +48,26 @@ def _inner(graph: Graph, operand: str) -> Mix | None:
     """The weighted sum behind an operand, when nothing else reads it."""
     found = graph.by_id[operand]
     alone = len(graph.readers[operand]) == 1 and operand != graph.result
-    return found if isinstance(found, Mix) and alone and found.vectors == 1 else None
+    return found if isinstance(found, Mix) and alone else None
+
+
+def _joined(graph: Graph, outer: Merge) -> Mix:
+    """A sum of weighted sums as one, the vectors side by side."""
+    inner = [m for m in (_inner(graph, o) for o in outer.operands) if m is not None]
+    vectors: list[str] = []
+    terms: list[MixTerm] = []
+    for mix in inner:
+        terms += [attrs.evolve(t, vector=len(vectors) + t.vector) for t in mix.terms]
+        vectors += mix.operands[: mix.vectors]
+    return Mix(
+        id=outer.id,
+        operands=(*vectors, *(o for m in inner for o in m.operands[m.vectors :])),
+        type=outer.type,
+        vectors=len(vectors),
+        terms=tuple(terms),
+        label=outer.label,
+        loc=outer.loc,
+    )
 
 
 def _flatten(graph: Graph, outer: Mix) -> list[AnyNode]:
@@ -62,21 +84,22 @@ def _flatten(graph: Graph, outer: Mix) -> list[AnyNode]:
             operands.append(operand)
             terms.append(term)
             continue
-        source = graph.by_id[inner.operands[0]]
-        product = Arith(
-            id=f"{inner.id}.scaled",
-            operands=(source.id, weight),
-            type=source.type,
-            form="scale",
-            index=term.entry,
-            label=inner.label,
-            loc=inner.loc,
-        )
-        scaled.append(product)
-        vectors.append(product.id)
-        for nested, activation in zip(inner.terms, inner.operands[1:], strict=True):
+        first = len(vectors)
+        for number, vector in enumerate(inner.operands[: inner.vectors]):
+            product = Arith(
+                id=f"{inner.id}.scaled{number or ''}",
+                operands=(vector, weight),
+                type=graph.by_id[vector].type,
+                form="scale",
+                index=term.entry,
+                label=inner.label,
+                loc=inner.loc,
+            )
+            scaled.append(product)
+            vectors.append(product.id)
+        for nested, activation in zip(inner.terms, inner.operands[inner.vectors :], strict=True):
             operands.append(activation)
-            terms.append(MixTerm(len(vectors) - 1, nested.entry, (*term.choices, *nested.choices)))
+            terms.append(MixTerm(first + nested.vector, nested.entry, (*term.choices, *nested.choices)))
     # When every edge was folded nothing reads the edge weights by themselves any more.
     used = sorted({t.vector for t in terms})
     vectors = [vectors[i] for i in used]

@@ -41,6 +41,7 @@ class LiftNone:
     source: ClassVar[Stage] = Stage.SPACE
     target: ClassVar[Stage] = Stage.SPACE
     exact: ClassVar[bool] = False
+    optimises: ClassVar[bool] = False
 
     def __call__(self, module: Module) -> Module:
         return module.map(_lift)

@@ -54,6 +54,7 @@ class Relax:
     source: ClassVar[Stage] = Stage.SPACE
     target: ClassVar[Stage] = Stage.RELAXED
     exact: ClassVar[bool] = False
+    optimises: ClassVar[bool] = False
 
     topology: str = "sum"
     none: bool = False

@@ -34,6 +34,7 @@ class RetrainForm:
     source: ClassVar[Stage] = Stage.CONCRETE
     target: ClassVar[Stage] = Stage.CONCRETE
     exact: ClassVar[bool] = False
+    optimises: ClassVar[bool] = False
 
     drop_path: bool = True
     auxiliary: bool = True

@@ -39,6 +39,7 @@ class SearchForm:
     source: ClassVar[Stage] = Stage.RELAXED
     target: ClassVar[Stage] = Stage.RELAXED
     exact: ClassVar[bool] = False
+    optimises: ClassVar[bool] = False
 
     affine: bool = False
     pool_norm: bool = False

@@ -41,6 +41,7 @@ class Specialise:
     source: ClassVar[Stage] = Stage.RELAXED
     target: ClassVar[Stage] = Stage.CONCRETE
     exact: ClassVar[bool] = False
+    optimises: ClassVar[bool] = False
 
     choices: Choices
     dead: bool = False

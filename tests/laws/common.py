@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import attrs
 import torch
 from torch import nn
 
 import nasdsl
 from nasdsl import Architecture, Program, Space, UserError
+from nasdsl.codegen.load import part_of
+from nasdsl.codegen.lower import Home
 
 SMALL: dict[str, dict[str, object]] = {
     "darts": {"layers": 4, "C": 4, "resolution": 16},
@@ -44,6 +47,18 @@ def expressible(program: Program, arch: Architecture) -> bool:
     except UserError:
         return False
     return True
+
+
+def weight_gradients(net: nn.Module, homes: Mapping[tuple[str, ...], Home]) -> dict[object, torch.Tensor]:
+    """The gradient of every weight by the operation it belongs to, wherever passes have put it."""
+    named = dict(net.named_parameters())
+    found: dict[object, torch.Tensor] = {}
+    for key, home in homes.items():
+        for role in ("weight", "bias"):
+            parameter = named.get(f"{home.path}.{role}")
+            if parameter is not None and parameter.grad is not None:
+                found[(*key, role)] = part_of(parameter.grad, attrs.evolve(home, normalise=""))
+    return found
 
 
 def executed_costs(net: nn.Module, x: torch.Tensor) -> tuple[int, int, torch.Size]:

@@ -116,8 +116,20 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
 
 
 def channels_last(net: nn.Module) -> None:
-    """Puts the weights of convolutions in the layout that is fastest, in place; numbers stay as they are."""
+    """Puts the weights of convolutions in the layout that is fastest, in place; numbers stay as they are.
+
+    Not where a plain pointwise convolution over fewer than eight channels has a stride: on a processor
+    without AVX-512 PyTorch (seen in 2.13) writes outside its memory in that one's backward pass.
+    """
+    if any(_narrow(m) for m in net.modules()):
+        return
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _narrow(module: nn.Module) -> bool:
+    if type(module) is not nn.Conv2d or module.kernel_size != (1, 1) or module.stride == (1, 1):
+        return False
+    return module.in_channels < 8
 
 
 def cosine(start: float, end: float, position: float) -> float:

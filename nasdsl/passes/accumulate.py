@@ -1,0 +1,56 @@
+"""A node is accumulated without forming its candidates.
+
+Takes Graph[RELAXED], returns Graph[RELAXED]. Invariant: exact. A weighted sum's terms that
+end in a pointwise convolution and its batch norm are summed by one matrix product, the
+architecture weights folded into the rescaled filters: no candidate's output is formed or
+kept for the backward pass (`nasdsl.runtime.normalised` has the algebra).
+
+Needs `normalise` before it. Terms of the most frequent shape are taken; others stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import ClassVar
+
+import attrs
+
+from nasdsl.ir.graph import Graph, Module, Stage
+from nasdsl.ir.nodes import Mix, Op
+
+
+@attrs.frozen
+class Accumulate:
+    """See the module."""
+
+    name: ClassVar[str] = "accumulate"
+    summary: ClassVar[str] = "sums candidates in one matrix product, their outputs never formed"
+    source: ClassVar[Stage] = Stage.RELAXED
+    target: ClassVar[Stage] = Stage.RELAXED
+    exact: ClassVar[bool] = True
+    optimises: ClassVar[bool] = True
+
+    def __call__(self, module: Module) -> Module:
+        return module.map(_accumulate)
+
+
+def _accumulate(graph: Graph) -> Graph:
+    return graph.with_nodes(
+        attrs.evolve(n, inside=_inside(graph, n)) if isinstance(n, Mix) else n for n in graph.nodes
+    )
+
+
+def _inside(graph: Graph, mix: Mix) -> tuple[int, ...]:
+    """The terms to accumulate, by number."""
+    shapes: dict[int, object] = {}
+    for index, operand in enumerate(mix.operands[mix.vectors :]):
+        term = graph.by_id[operand]
+        if not isinstance(term, Op) or term.op != "pointwise_norm" or operand == graph.result:
+            continue
+        values = dict(term.values)
+        if graph.readers[operand] == (mix.id,) and values["groups"] == 1 and not values["relu"]:
+            shapes[index] = (graph.by_id[term.operands[1]].type, values["bias"])
+    if not shapes:
+        return ()
+    best, _ = Counter(shapes.values()).most_common(1)[0]
+    return tuple(i for i, shape in shapes.items() if shape == best)

@@ -1,0 +1,89 @@
+"""What is computed twice is computed once.
+
+Takes Graph[RELAXED], returns Graph[RELAXED]. Invariant: exact. Two operations without
+weights that read the same value with the same parameters are one; so are two batch norms
+without scale and shift, whose statistics are then the same numbers under two names. In
+DARTS every edge that leaves a node applies the same ReLU and the same two poolings to it.
+
+Weights are never shared here: that changes what is learned (see `simplify`).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+
+from nasdsl.ir.analysis import prune
+from nasdsl.ir.graph import Graph, Module, Stage
+from nasdsl.ir.nodes import AnyNode, Op, State
+from nasdsl.ops import PRIMITIVES
+from nasdsl.passes.base import Rename
+
+
+@attrs.frozen
+class Share:
+    """See the module."""
+
+    name: ClassVar[str] = "share"
+    summary: ClassVar[str] = (
+        "common sub-expressions: one ReLU, one pooling and its norm for all edges of a source"
+    )
+    source: ClassVar[Stage] = Stage.RELAXED
+    target: ClassVar[Stage] = Stage.RELAXED
+    exact: ClassVar[bool] = True
+    optimises: ClassVar[bool] = True
+
+    def __call__(self, module: Module) -> Module:
+        return module.map(_share)
+
+
+def _share(graph: Graph) -> Graph:
+    rename = Rename()
+    known: dict[object, Op] = {}
+    made: dict[str, AnyNode] = {}
+    for node in graph.nodes:
+        moved = attrs.evolve(node, operands=rename.all(node.operands))
+        made[node.id] = moved
+        if not isinstance(moved, Op) or not shareable(graph, moved) or node.id == graph.auxiliary:
+            continue
+        key = (moved.op, moved.values, moved.operands[0], str(moved.type), len(moved.operands))
+        first = known.setdefault(key, moved)
+        if first is moved:
+            continue
+        del made[node.id]
+        rename.set(node.id, first.id)
+        for mine, other in zip(first.operands[1:], moved.operands[1:], strict=True):
+            kept, gone = made[mine], made[other]
+            if isinstance(kept, State) and isinstance(gone, State):
+                made[mine] = attrs.evolve(kept, aliases=(*kept.aliases, gone.name, *gone.aliases))
+    return prune(graph.with_nodes(_told_apart(made, graph), rename(graph.result)))
+
+
+def shareable(graph: Graph, node: Op) -> bool:
+    """Whether an operation is the same function wherever it stands: no weights, nothing random."""
+    weights = [graph.by_id[o] for o in node.operands[1:]]
+    plain = all(isinstance(w, State) for w in weights)
+    return plain and not PRIMITIVES[node.op].opaque and node.op not in ("drop_path", "zeros")
+
+
+def _told_apart(made: dict[str, AnyNode], graph: Graph) -> list[AnyNode]:
+    """The nodes, one that several places read now named by what it reads and not by one of them."""
+    readers: dict[str, set[str]] = {}
+    for node in made.values():
+        for operand in node.operands:
+            readers.setdefault(operand, set()).add(node.label)
+    found: list[AnyNode] = []
+    for node in made.values():
+        several = len(readers.get(node.id, ())) > 1
+        if (
+            isinstance(node, Op)
+            and several
+            and len(readers[node.id] - {node.label}) > 0
+            and node.label.count(".")
+        ):
+            origin = made.get(node.operands[0])
+            base = (origin.label or origin.id) if origin is not None else node.label
+            node = attrs.evolve(node, label=f"{base}.{node.op}")
+        found.append(node)
+    return found
