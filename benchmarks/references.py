@@ -6,6 +6,7 @@ in half a repository) is supplied while it is imported or built, and removed aft
 
     git clone https://github.com/quark0/darts
     git clone https://github.com/D-X-Y/AutoDL-Projects
+    git clone https://github.com/yuhuixu1993/PC-DARTS
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch
 from torch import nn
 
 DARTS_FILES = ("operations.py", "genotypes.py", "model_search.py", "model.py")
+PCDARTS_FILES = ("operations.py", "genotypes.py", "model_search.py")
 XAUTODL_FILES = (
     "models/cell_operations.py",
     "models/cell_infers/cells.py",
@@ -56,29 +58,35 @@ def on_cpu_and_quiet() -> Iterator[None]:
         nn.Module.cuda = module_cuda  # type: ignore[method-assign]
 
 
+def from_scripts(root: Path, files: Sequence[str]) -> dict[str, Any]:
+    """The modules of a folder of scripts that import each other by their bare names."""
+    names = [*(Path(f).stem for f in files), "utils"]
+    hidden = {n: sys.modules.pop(n) for n in names if n in sys.modules}
+    # They want `utils.drop_path`, which needs a GPU and is never called here; the real `utils` would
+    # import torchvision.
+    helpers = types.ModuleType("utils")
+    helpers.drop_path = None  # type: ignore[attr-defined]
+    sys.modules["utils"] = helpers
+    sys.path.insert(0, str(root))
+    try:
+        return {name: importlib.import_module(name) for name in names[:-1]}
+    finally:
+        sys.path.remove(str(root))
+        for name in names:
+            sys.modules.pop(name, None)
+        sys.modules.update(hidden)
+
+
 class Darts:
     """quark0/darts, `cnn/`."""
 
     def __init__(self, checkout: Path) -> None:
         root = checkout / "cnn"
         self.digest = digest(root, DARTS_FILES)
-        names = [*(Path(f).stem for f in DARTS_FILES), "utils"]
-        hidden = {n: sys.modules.pop(n) for n in names if n in sys.modules}
-        # `model` wants `utils.drop_path`, which needs a GPU and is never called here; the real `utils`
-        # would import torchvision.
-        helpers = types.ModuleType("utils")
-        helpers.drop_path = None  # type: ignore[attr-defined]
-        sys.modules["utils"] = helpers
-        sys.path.insert(0, str(root))
-        try:
-            self.search: Any = importlib.import_module("model_search")
-            self.evaluation: Any = importlib.import_module("model")
-            self.genotypes: Any = importlib.import_module("genotypes")
-        finally:
-            sys.path.remove(str(root))
-            for name in names:
-                sys.modules.pop(name, None)
-            sys.modules.update(hidden)
+        found = from_scripts(root, DARTS_FILES)
+        self.search: Any = found["model_search"]
+        self.evaluation: Any = found["model"]
+        self.genotypes: Any = found["genotypes"]
 
     def supernet(self, channels: int, classes: int, layers: int) -> nn.Module:
         """`model_search.Network`."""
@@ -93,6 +101,20 @@ class Darts:
                 channels, classes, layers, False, getattr(self.genotypes, genotype)
             )
         net.drop_path_prob = 0.0  # type: ignore[assignment]
+        return net
+
+
+class PcDarts:
+    """yuhuixu1993/PC-DARTS: partial channels, edge normalisation."""
+
+    def __init__(self, checkout: Path) -> None:
+        self.digest = digest(checkout, PCDARTS_FILES)
+        self.search: Any = from_scripts(checkout, PCDARTS_FILES)["model_search"]
+
+    def supernet(self, channels: int, classes: int, layers: int) -> nn.Module:
+        """`model_search.Network`."""
+        with on_cpu_and_quiet():
+            net: nn.Module = self.search.Network(channels, classes, layers, nn.CrossEntropyLoss())
         return net
 
 

@@ -35,7 +35,8 @@ def normalised(weight: Tensor, how: str) -> Tensor:
         return scaled
     if how == "kernel":
         norm: Tensor = torch.linalg.vector_norm(weight)
-        return weight * (weight.shape[0] ** 0.5 / (norm + EPS))
+        factor: Tensor = weight.shape[0] ** 0.5 / (norm + EPS)
+        return weight * factor
     return weight
 
 

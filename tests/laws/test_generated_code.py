@@ -8,6 +8,7 @@ import traceback
 import pytest
 import torch
 
+import nasdsl
 from tests.laws.common import small
 
 
@@ -62,8 +63,9 @@ def test_no_zero_is_computed() -> None:
 def test_ir_text_after_every_pass_reads_back() -> None:
     from nasdsl import api
 
+    space = nasdsl.load("nasbench201", N=1)
     text = api.ir_text("nasbench201", {"N": 1}, method="toponas", after_all=True)
-    passes = nasdsl.load("nasbench201", N=1).compile("toponas").compilation.passes
+    passes = space.compile("toponas").compilation.passes
     assert text.count("# after ") == 1 + len(passes) > 5
     assert api.read_ir(text) == text
     alone = api.ir_text("darts", {"layers": 3})
