@@ -70,6 +70,5 @@ def inherit_weights(
 
 def part_of(tensor: torch.Tensor, home: Home) -> torch.Tensor:
     """The rows of a module's tensor that belong to one operation, filters as they are used; counters belong to all."""
-    if home.normalise and tensor.dim() == 4:
-        return normalised(tensor, home.normalise)
-    return tensor.chunk(home.count)[home.index] if home.count > 1 and tensor.dim() else tensor
+    part = tensor.chunk(home.count)[home.index] if home.count > 1 and tensor.dim() else tensor
+    return normalised(part, home.normalise) if home.normalise and tensor.dim() == 4 else part

@@ -30,6 +30,7 @@ from nasdsl.ir.nodes import (
     WeightType,
 )
 from nasdsl.ops import PRIMITIVES
+from nasdsl.ops.fused import BUNDLES
 from nasdsl.types import TensorType
 
 Line = tuple[str, Loc | None]
@@ -195,7 +196,7 @@ class _Lowering:
     def _joins(self, before: AnyNode, after: AnyNode) -> bool:
         readers = self.graph.readers[before.id]
         alone = len(readers) == 1 and before.id != self.graph.result
-        same = before.label == after.label and self._blend(before) is None and self._blend(after) is None
+        same = before.label == after.label and not self._blends(before) and not self._blends(after)
         return alone and same and isinstance(after, Op) and PRIMITIVES[after.op].module is not None
 
     # --- emission ------------------------------------------------------------
@@ -215,9 +216,9 @@ class _Lowering:
         """The expression of a chain, after adding its modules to `__init__`."""
         ops = [n for n in chain if isinstance(n, Op)]
         source = self.text[ops[0].operands[0]]
-        blend = self._blend(ops[0])
-        if blend is not None:
-            return self._blended(ops[0], blend, source)
+        blends = self._blends(ops[0])
+        if blends:
+            return self._blended(ops[0], blends, source)
         if len(ops) == 1 and len(ops[0].operands) == 1:
             primitive = PRIMITIVES[ops[0].op]
             if primitive.function is not None:
@@ -240,33 +241,42 @@ class _Lowering:
                 self._house(node, attribute if len(ops) == 1 else f"{attribute}.{index}")
         return f"self.{attribute}({source})"
 
-    def _blend(self, node: AnyNode) -> Blend | None:
-        """The blend that an operation has for its filters."""
-        found = (
-            self.graph.by_id[node.operands[1]] if isinstance(node, Op) and len(node.operands) > 1 else None
-        )
-        return found if isinstance(found, Blend) else None
+    def _blends(self, node: AnyNode) -> tuple[Blend, ...]:
+        """The blends that an operation has for its filters: one, or one for each copy of a fan."""
+        if not isinstance(node, Op) or len(node.operands) < 2:
+            return ()
+        found = self.graph.by_id[node.operands[1]]
+        members = [self.graph.by_id[o] for o in found.operands] if isinstance(found, Stack) else [found]
+        return tuple(m for m in members if isinstance(m, Blend))
 
-    def _blended(self, node: Op, blend: Blend, source: str) -> str:
+    def _blended(self, node: Op, blends: tuple[Blend, ...], source: str) -> str:
+        """`self.conv(x, own["..."])`, and for a fan one vector of weights a copy."""
+        first, fan = blends[0], node.op in BUNDLES
         values = dict(node.values)
-        length = getattr(self.graph.by_id[blend.operands[0]].type, "length", 0)
-        weights = [self.graph.by_id[o] for o in blend.operands[1 : 1 + length]]
-        shapes = [w.type.shape for w in weights if isinstance(w.type, WeightType)]
-        channels, result = self._types(node)[0].channels, self._types(node)[1].channels
-        groups = str(channels) if node.op == "dwconv" else str(values["groups"])
-        text = f"{channels}, {result}, ({', '.join(str(s[-1]) for s in shapes)},)"
+        length = getattr(self.graph.by_id[first.operands[0]].type, "length", 0)
+        shapes = [self.graph.by_id[o].type for o in first.operands[1 : 1 + length]]
+        kernels = f"({', '.join(str(s.shape[-1]) for s in shapes if isinstance(s, WeightType))},)"
+        channels, result = (t.channels for t in self._types(node))
+        if fan:
+            each = channels // len(blends) if node.op == "dwconv_lanes" else channels
+            text = f"BlendedFan({each}, {kernels}, copies={len(blends)}"
+        else:
+            groups = channels if node.op == "dwconv" else values["groups"]
+            text = f"BlendedConv({channels}, {result}, {kernels}, groups={groups}"
         text += "".join(f", {n}={values[n]}" for n in ("stride", "dilation") if values[n] != 1)
-        text += ", bias=True" if len(blend.operands) > 1 + length else ""
-        text = f"BlendedConv({text}, groups={groups}, normalise={literal(blend.normalise)})"
+        text += ", bias=True" if len(first.operands) > 1 + length else ""
+        text += f", normalise={literal(first.normalise)})"
         self.used_sizes |= set(re.findall(r"[A-Za-z_]\w*", text)) & set(self.graph.sizes)
-        self.used.add("nasdsl.runtime.blended:BlendedConv")
+        self.used.add(f"nasdsl.runtime.blended:{'BlendedFan' if fan else 'BlendedConv'}")
         attribute = self.attributes.fresh(node.label or node.id)
         self.init.append((f"self.{attribute} = {text}", node.loc))
-        for index, weight in enumerate(weights):
-            for known in _names(weight):
-                home = Home(f"{attribute}.convs.{index}", normalise=blend.normalise)
-                self.modules.setdefault(known, home)
-        return f"self.{attribute}({source}, own[{literal(blend.operands[0])}])"
+        for copy, blend in enumerate(blends):
+            for index, name in enumerate(blend.operands[1 : 1 + length]):
+                path = f"{attribute}.convs.{index}"
+                for known in _names(self.graph.by_id[name]):
+                    self.modules.setdefault(known, Home(path, copy, len(blends), first.normalise))
+        vectors = ", ".join(f"own[{literal(b.operands[0])}]" for b in blends)
+        return f"self.{attribute}({source}, {f'({vectors},)' if fan else vectors})"
 
     def _module(self, node: Op) -> str:
         """The constructor of a module; notes which sizes it needs."""

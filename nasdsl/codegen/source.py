@@ -40,6 +40,7 @@ CLASSES = (
     "Channels",
     "Zeros",
     "BlendedConv",
+    "BlendedFan",
     "Depthwise",
     "DepthwiseFan",
     "NormalisedMix",

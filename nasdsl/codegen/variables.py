@@ -54,10 +54,11 @@ def variables(module: Module, taken: tuple[str, ...] = ()) -> Variables:
         if nodes:
             by_form.setdefault(_form(graph), {}).update(nodes)
     used = {form: _vectors(module, form) for form in by_form}
+    whole = {n.operands[0] for g in module.graphs for n in g.nodes if isinstance(n, Blend)}
     names = Namespace((*CLASSES, *taken))
     classes = {
         form: _variable_class(
-            names.fresh(f"{class_name(form)}Variables"), form, tuple(nodes.values()), used[form]
+            names.fresh(f"{class_name(form)}Variables"), form, tuple(nodes.values()), used[form], whole
         )
         for form, nodes in by_form.items()
     }
@@ -88,7 +89,10 @@ def _vectors(module: Module, form: str) -> list[str]:
     return list(found)
 
 
-def _variable_class(name: str, title: str, nodes: tuple[AnyNode, ...], used: list[str]) -> VariableClass:
+def _variable_class(
+    name: str, title: str, nodes: tuple[AnyNode, ...], used: list[str], whole: set[str]
+) -> VariableClass:
+    """The class of one form; `whole` are the vectors that blends read, which stay in one piece."""
     groups: dict[tuple[object, ...], list[Var]] = {}
     for node in nodes:
         if isinstance(node, Var):
@@ -135,7 +139,7 @@ def _variable_class(name: str, title: str, nodes: tuple[AnyNode, ...], used: lis
         elif isinstance(node, Arith):
             where[node.id] = f"({where[node.operands[0]]} * {where[node.operands[1]]}[{node.index}])"
     body.append("return {")
-    body.extend(f"    {literal(v)}: {where[v]}.unbind()," for v in used)
+    body.extend(f"    {literal(v)}: {where[v]}{'' if v in whole else '.unbind()'}," for v in used)
     body.append("}")
     lines = ["def __init__(self) -> None:", "    super().__init__()", *(f"    {i}" for i in init), ""]
     lines += ["def forward(self, temperature: float) -> dict[str, tuple[torch.Tensor, ...]]:"]
@@ -155,7 +159,7 @@ class _Sums:
     def add(self, node: Arith, source: str) -> str:
         """The expression of a node whose operand is `parameter` or `parameter[row]`."""
         parameter, bracket, index = source.partition("[")
-        key = (parameter, node.form, node.groups)
+        key = (parameter, node.form, node.groups, node.over)
         if key not in self.known:
             self.known[key] = self._made(node, parameter)
         return f"{self.known[key]}{bracket}{index}"
@@ -168,7 +172,9 @@ class _Sums:
         self.init.append(f"self.register_buffer({literal(buffer)}, torch.tensor({matrix}), persistent=False)")
         self.body.append(f"{name} = {parameter} @ self.{buffer}.t()")
         if node.form == "shares":
-            self.body.append(f"{name} = {name} / {name}.sum(-1, True).clamp_min(1e-30)")
+            entries = sorted(node.over or (e for group in node.groups for e in group))
+            total = f"{parameter}[..., {entries}]" if len(entries) < length else parameter
+            self.body.append(f"{name} = {name} / {total}.sum(-1, True).clamp_min(1e-30)")
         return name
 
 

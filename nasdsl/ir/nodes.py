@@ -235,14 +235,16 @@ class Arith(Node):
     """Arithmetic on architecture vectors. RELAXED only.
 
     `scale` multiplies a vector (operand 0) by one entry (`index`) of another (operand 1).
-    `groups` sums the entries of each of `groups`; `shares` divides that by the sum of all groups
-    (by a tiny number where that is zero, so that what is switched off stays finite).
+    `groups` sums the entries of each of `groups`; `shares` divides that by the sum of the entries
+    `over`, of all groups if that is empty (by a tiny number where that is zero, so that what is
+    switched off stays finite).
     """
 
     kind: ClassVar[str] = "arith"
     form: str
     index: int = 0
     groups: tuple[tuple[int, ...], ...] = ()
+    over: tuple[int, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -256,7 +256,9 @@ class _Verifier:
         if node.form in ("groups", "shares"):
             length = getattr(types[0], "length", 0) if len(types) == 1 else 0
             entries = [e for group in node.groups for e in group]
-            fits = entries and len(set(entries)) == len(entries) and all(0 <= e < length for e in entries)
+            known = all(0 <= e < length for e in (*entries, *node.over))
+            fits = entries and len(set(entries)) == len(entries) and known
+            fits = fits and (not node.over or set(entries) <= set(node.over))
             return "" if fits and node.type == ArchType(len(node.groups)) else "its groups are no entries"
         if node.form != "scale" or len(types) != 2 or types[0] != node.type:
             return "`scale` takes the vector it returns and a second vector"

@@ -20,7 +20,7 @@ from typing import ClassVar
 import attrs
 
 from nasdsl.ir.graph import Graph, Module, Stage
-from nasdsl.ir.nodes import AnyNode, Mix, Op, Stack, State, Weight, WeightType
+from nasdsl.ir.nodes import AnyNode, ArchType, Blend, Mix, Op, Stack, WeightType
 from nasdsl.ops import Value
 from nasdsl.types import Dim, TensorType
 
@@ -62,26 +62,43 @@ class _Fans:
         """The graph with every fan in the place of the last of its lanes' first operations."""
         heads: dict[object, list[Op]] = {}
         for node in self.graph.nodes:
-            plain = isinstance(node, Op) and all(
-                isinstance(self.graph.by_id[o], Weight) for o in node.operands[1:]
-            )
-            if isinstance(node, Op) and node.op == "dwconv" and plain and node.id != self.graph.result:
-                heads.setdefault((node.operands[0], node.values), []).append(node)
+            if isinstance(node, Op) and node.op == "dwconv" and node.id != self.graph.result:
+                forms = tuple(self._form(o) for o in node.operands[1:])
+                heads.setdefault((node.operands[0], node.values, forms), []).append(node)
         fans = [self._levels(tuple(group)) for group in heads.values() if len(group) > 1]
         if not fans:
             return self.graph
         gone = {n.id for fan in fans for level in fan for n in level.lanes}
-        moved = {o for fan in fans for level in fan for n in level.lanes for o in n.operands[1:]}
+        moved = {n.id for fan in fans for level in fan for n in self._weights(level)}
         at = {fan[0].lanes[0].operands[0]: [] for fan in fans}  # type: dict[str, list[list[_Level]]]
         for fan in fans:
             at[fan[0].lanes[0].operands[0]].append(fan)
         nodes: list[AnyNode] = []
-        for node in self.graph.nodes:
+        # Blended filters stand where their source does, and what weighs them before that.
+        early = [n for n in self.graph.nodes if isinstance(n.type, ArchType)]
+        for node in (*early, *(n for n in self.graph.nodes if not isinstance(n.type, ArchType))):
             if node.id not in gone and node.id not in moved:
                 nodes.append(node)
             for fan in at.get(node.id, ()):
                 nodes.extend(self._emit(fan))
         return self.graph.with_nodes(nodes)
+
+    def _form(self, name: str) -> object:
+        """What filters that stand side by side have in common, beyond their type."""
+        node = self.graph.by_id[name]
+        if not isinstance(node, Blend):
+            return type(node)
+        return (node.normalise, *(self.graph.by_id[o].type for o in node.operands))
+
+    def _weights(self, level: _Level) -> list[AnyNode]:
+        """The weights and states of all lanes, those that are blended before their blend."""
+        found: dict[str, AnyNode] = {}
+        for stack in level.stacks:
+            for name in stack.operands:
+                member = self.graph.by_id[name]
+                inner = member.operands[1:] if isinstance(member, Blend) else ()
+                found.update({o: self.graph.by_id[o] for o in (*inner, name)})
+        return list(found.values())
 
     def _levels(self, heads: tuple[Op, ...]) -> list[_Level]:
         levels = [self._joined(heads, "dwconv_fan", heads[0].operands[0])]
@@ -97,12 +114,10 @@ class _Fans:
             reader = self.graph.by_id[readers[0]] if len(readers) == 1 else None
             if not isinstance(reader, Op) or reader.op not in _LANES or reader.id in self.inside:
                 return None
-            if not all(isinstance(self.graph.by_id[o], (Weight, State)) for o in reader.operands[1:]):
-                return None
             if reader.id == self.graph.result or lane.id == self.graph.result:
                 return None
             found.append(reader)
-        alike = {(n.op, n.values, n.type) for n in found}
+        alike = {(n.op, n.values, n.type, *(self._form(o) for o in n.operands[1:])) for n in found}
         return tuple(found) if len(alike) == 1 else None
 
     def _joined(self, lanes: tuple[Op, ...], op: str, source: str) -> _Level:
@@ -146,8 +161,7 @@ class _Fans:
         """The weights, the joined operations, and a part for what was the last of each lane."""
         nodes: list[AnyNode] = []
         for level in fan:
-            for stack in level.stacks:
-                nodes.extend(self.graph.by_id[o] for o in stack.operands)
+            nodes.extend(self._weights(level))
             nodes.extend(level.stacks)
             nodes.append(level.joined)
         last = fan[-1]

@@ -34,10 +34,12 @@ from nasdsl.ir.nodes import (
     ArchType,
     Arith,
     Blend,
+    Merge,
     Mix,
     MixTerm,
     Op,
     State,
+    Type,
     Weight,
     WeightType,
 )
@@ -317,12 +319,31 @@ class _Edge:
         return Rewritten((*self.nodes, mix), tuple(self.rules))
 
     def _bundle(self, bundle: Bundle) -> str:
-        heads = [self._walk(c.source, c.stones, c, "") for c in bundle.chains]
+        inner = all(c.stones and c.stones[-1].blended for c in bundle.chains)
+        over = bundle.entries if inner and len(bundle.chains) > 1 else ()
+        heads = [self._walk(c.source, c.stones, c, "", over) for c in bundle.chains]
         if len(heads) == 1:
             return heads[0]
-        shares = self._arith("shares", tuple(c.entries for c in bundle.chains))
         kind = self.graph.by_id[bundle.chains[0].stones[-1].op.id].type
-        joined = Mix(
+        joined = self._sum(heads, kind) if inner else self._weighted(bundle, heads, kind)
+        self.nodes.append(joined)
+        return self._walk(joined.id, bundle.end, bundle.chains[0], "shared")
+
+    def _sum(self, heads: Sequence[str], kind: Type) -> Merge:
+        """Heads whose blends hold their shares already."""
+        name = self._name("heads")
+        return Merge(
+            id=name,
+            operands=tuple(heads),
+            type=kind,
+            merge="sum",
+            label=f"{self.mix.label}.heads",
+            loc=self.mix.loc,
+        )
+
+    def _weighted(self, bundle: Bundle, heads: Sequence[str], kind: Type) -> Mix:
+        shares = self._arith("shares", tuple(c.entries for c in bundle.chains))
+        return Mix(
             id=self._name("heads"),
             operands=(shares, *heads),
             type=kind,
@@ -331,25 +352,25 @@ class _Edge:
             label=f"{self.mix.label}.heads",
             loc=self.mix.loc,
         )
-        self.nodes.append(joined)
-        return self._walk(joined.id, bundle.end, bundle.chains[0], "shared")
 
-    def _walk(self, source: str, stones: Sequence[Stone], chain: Chain, word: str) -> str:
-        """Emits modules behind a value; returns the last."""
+    def _walk(
+        self, source: str, stones: Sequence[Stone], chain: Chain, word: str, over: tuple[int, ...] = ()
+    ) -> str:
+        """Emits modules behind a value; returns the last. The last one's blend takes shares of `over`."""
         options = "_".join(dict.fromkeys(o.removeprefix("%") for o in self._options(chain.entries)))
         label = f"{self.mix.label}.{word or options}"
-        for stone in stones:
-            source = self._stone(source, stone, chain, label)
+        for index, stone in enumerate(stones):
+            source = self._stone(source, stone, chain, label, over if index == len(stones) - 1 else ())
         return source
 
-    def _stone(self, source: str, stone: Stone, chain: Chain, label: str) -> str:
+    def _stone(self, source: str, stone: Stone, chain: Chain, label: str, over: tuple[int, ...]) -> str:
         weights: list[str] = []
         for position in range(1, len(stone.op.operands)):
             members = [self.graph.by_id[m.operands[position]] for m in stone.members]
             if stone.blended:
                 # Filters are blended, and so are their biases, in the same module.
                 if position == 1:
-                    weights.append(self._blend(stone, chain))
+                    weights.append(self._blend(stone, chain, over))
                 continue
             first = self.graph.by_id[stone.op.operands[position]]
             if not isinstance(first, (Weight, State)):
@@ -370,7 +391,7 @@ class _Edge:
         self.nodes.append(made)
         return made.id
 
-    def _blend(self, stone: Stone, chain: Chain) -> str:
+    def _blend(self, stone: Stone, chain: Chain, over: tuple[int, ...]) -> str:
         self.nodes.extend(self.graph.by_id[o] for m in stone.members for o in m.operands[1:])
         kind = self.graph.by_id[stone.op.operands[1]].type
         how = "none"
@@ -381,7 +402,7 @@ class _Edge:
         made = Blend(
             id=self._name("blend"),
             operands=(
-                self._arith("shares", tuple((e,) for e in chain.entries)),
+                self._arith("shares", tuple((e,) for e in chain.entries), over),
                 *(m.operands[1] for m in stone.members),
                 *(o for m in stone.members for o in m.operands[2:]),
             ),
@@ -392,9 +413,9 @@ class _Edge:
         self.nodes.append(made)
         return made.id
 
-    def _arith(self, form: str, groups: tuple[tuple[int, ...], ...]) -> str:
+    def _arith(self, form: str, groups: tuple[tuple[int, ...], ...], over: tuple[int, ...] = ()) -> str:
         for node in self.nodes:
-            if isinstance(node, Arith) and (node.form, node.groups) == (form, groups):
+            if isinstance(node, Arith) and (node.form, node.groups, node.over) == (form, groups, over):
                 return node.id
         made = Arith(
             id=self._name(form),
@@ -402,6 +423,7 @@ class _Edge:
             type=ArchType(len(groups)),
             form=form,
             groups=groups,
+            over=over,
             label=self.mix.label,
             loc=self.mix.loc,
         )
