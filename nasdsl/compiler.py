@@ -24,7 +24,9 @@ from nasdsl.ir.verify import verify
 from nasdsl.methods import METHODS, Method
 from nasdsl.methods.base import Scalar
 from nasdsl.passes import PASSES, Pass
+from nasdsl.passes.base import Rewriter
 from nasdsl.passes.lift_none import Lifted, LiftNone, lifted
+from nasdsl.passes.log import Log, Rewrite
 from nasdsl.passes.retrain_form import RetrainForm, auxiliary_problem
 from nasdsl.passes.specialise import Specialise
 from nasdsl.space.architecture import Architecture
@@ -33,7 +35,7 @@ from nasdsl.space.decisions import Choice, Decision, DecisionTable, Event
 
 PLANNED_PASSES = frozenset({"checkpoint"})
 SWITCHABLE = frozenset(
-    {"lift_none", "search_form", "simplify", "fold", "share", "normalise", "accumulate", "fan"}
+    {"lift_none", "search_form", "tie", "simplify", "fold", "share", "normalise", "accumulate", "fan"}
 )
 
 
@@ -45,6 +47,7 @@ class Compilation:
         stages: (name, module) of the start and after every pass.
         settings: every setting of the method, resolved.
         lifted: choices of inputs that stand for `none` options, full paths.
+        rewrites: for every pass what it said that it did.
     """
 
     space: CheckedSpace
@@ -53,6 +56,7 @@ class Compilation:
     passes: tuple[Pass, ...]
     stages: tuple[tuple[str, Module], ...]
     lifted: tuple[Lifted, ...]
+    rewrites: tuple[tuple[Rewrite, ...], ...]
 
     @cached_property
     def relaxed(self) -> Module:
@@ -146,13 +150,16 @@ def compile_space(
     verify(module, "elaboration")
     stages = [("space", module)]
     found: tuple[Lifted, ...] = ()
+    rewrites = []
     for step in pipeline:
         if isinstance(step, LiftNone):
             found = _lifted(module)
-        module = step(module)
+        log = Log()
+        module = step.rewrite(module, log) if isinstance(step, Rewriter) else step(module)
         verify(module, step.name)
         stages.append((step.name, module))
-    return Compilation(space, chosen, resolved, pipeline, tuple(stages), found)
+        rewrites.append(log.rewrites)
+    return Compilation(space, chosen, resolved, pipeline, tuple(stages), found, tuple(rewrites))
 
 
 def edit_pipeline(pipeline: tuple[Pass, ...], edits: str) -> tuple[Pass, ...]:

@@ -3,13 +3,17 @@
 Takes a module at its source stage, returns a new module at its target stage.
 Invariant: the module is valid before and after, not necessarily during; a pass
 never knows which method asked for it.
+
+A pass that can say what it did is a `Rewriter` as well: `rewrite` is the same function with a
+log. `nasdsl compile --explain` compares the modules where a pass says nothing.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from nasdsl.ir.graph import Module, Stage
+from nasdsl.passes.log import Log
 
 
 class Pass(Protocol):
@@ -25,6 +29,13 @@ class Pass(Protocol):
     """Whether it only changes how the supernet is computed: architectures are cut out of what was before."""
 
     def __call__(self, module: Module) -> Module: ...
+
+
+@runtime_checkable
+class Rewriter(Protocol):
+    """A pass that says what it did: calling it is `rewrite` with a log that nobody reads."""
+
+    def rewrite(self, module: Module, log: Log) -> Module: ...
 
 
 class Rename:
