@@ -17,6 +17,8 @@ from nasdsl.codegen.lower import Home
 SMALL: dict[str, dict[str, object]] = {
     "darts": {"layers": 4, "C": 4, "resolution": 16},
     "nasbench201": {"N": 1, "C": 4, "resolution": 8},
+    "hierarchical": {"N": 1, "C": 4, "resolution": 8},
+    "cream": {"resolution": 32, "depths": [1, 2, 1, 1, 1], "classes": 10},
 }
 
 
@@ -51,14 +53,27 @@ def expressible(program: Program, arch: Architecture) -> bool:
 
 def weight_gradients(net: nn.Module, homes: Mapping[tuple[str, ...], Home]) -> dict[object, torch.Tensor]:
     """The gradient of every weight by the operation it belongs to, wherever passes have put it."""
-    named = dict(net.named_parameters())
-    found: dict[object, torch.Tensor] = {}
-    for key, home in homes.items():
-        for role in ("weight", "bias"):
-            parameter = named.get(f"{home.path}.{role}")
-            if parameter is not None and parameter.grad is not None:
-                found[(*key, role)] = part_of(parameter.grad, attrs.evolve(home, normalise=""))
-    return found
+    gradients = {n: p.grad for n, p in net.named_parameters() if p.grad is not None}
+    return _by_operation(gradients, homes)
+
+
+def running_statistics(net: nn.Module, homes: Mapping[tuple[str, ...], Home]) -> dict[object, torch.Tensor]:
+    """What every operation keeps beside its weights, by operation; those of one that was shared once for each."""
+    return _by_operation(dict(net.named_buffers()), homes)
+
+
+def _by_operation(
+    tensors: Mapping[str, torch.Tensor], homes: Mapping[tuple[str, ...], Home]
+) -> dict[object, torch.Tensor]:
+    inside: dict[str, list[str]] = {}
+    for name in tensors:
+        for end in (i for i, letter in enumerate(name) if letter == "."):
+            inside.setdefault(name[:end], []).append(name)
+    return {
+        (*key, name.removeprefix(f"{home.path}.")): part_of(tensors[name], attrs.evolve(home, normalise=""))
+        for key, home in homes.items()
+        for name in inside.get(home.path, ())
+    }
 
 
 def executed_costs(net: nn.Module, x: torch.Tensor) -> tuple[int, int, torch.Size]:
