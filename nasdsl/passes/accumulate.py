@@ -16,7 +16,8 @@ from typing import ClassVar
 import attrs
 
 from nasdsl.ir.graph import Graph, Module, Stage
-from nasdsl.ir.nodes import Mix, Op
+from nasdsl.ir.nodes import AnyNode, Mix, Op
+from nasdsl.passes.log import Log
 
 
 @attrs.frozen
@@ -31,13 +32,22 @@ class Accumulate:
     optimises: ClassVar[bool] = True
 
     def __call__(self, module: Module) -> Module:
-        return module.map(_accumulate)
+        return self.rewrite(module, Log())
+
+    def rewrite(self, module: Module, log: Log) -> Module:
+        """The pass, telling what it did."""
+        return module.map(lambda graph: _accumulate(graph, log))
 
 
-def _accumulate(graph: Graph) -> Graph:
-    return graph.with_nodes(
-        attrs.evolve(n, inside=_inside(graph, n)) if isinstance(n, Mix) else n for n in graph.nodes
-    )
+def _accumulate(graph: Graph, log: Log) -> Graph:
+    nodes: list[AnyNode] = []
+    for node in graph.nodes:
+        if isinstance(node, Mix) and (inside := _inside(graph, node)):
+            node = attrs.evolve(node, inside=inside)
+            named = (node.id, *(node.operands[node.vectors + i] for i in inside))
+            log.add("candidates summed in one matrix product", graph.name, named, named)
+        nodes.append(node)
+    return graph.with_nodes(nodes)
 
 
 def _inside(graph: Graph, mix: Mix) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ import attrs
 from nasdsl.ir.analysis import prune
 from nasdsl.ir.graph import Graph, Module, Stage
 from nasdsl.ir.nodes import AnyNode, Arith, Merge, Mix, MixTerm
+from nasdsl.passes.log import Log
 
 
 @attrs.frozen
@@ -29,19 +30,32 @@ class Fold:
     optimises: ClassVar[bool] = True
 
     def __call__(self, module: Module) -> Module:
-        return module.map(_fold)
+        return self.rewrite(module, Log())
+
+    def rewrite(self, module: Module, log: Log) -> Module:
+        """The pass, telling what it did."""
+        return module.map(lambda graph: _fold(graph, log))
 
 
-def _fold(graph: Graph) -> Graph:
+def _fold(graph: Graph, log: Log) -> Graph:
     nodes: list[AnyNode] = []
     for node in graph.nodes:
         if isinstance(node, Mix) and any(_inner(graph, o) for o in node.operands[node.vectors :]):
-            nodes.extend(_flatten(graph, node))
+            flat = _flatten(graph, node)
+            _note(log, "edge weights multiplied into operation weights", graph, node, flat)
+            nodes.extend(flat)
         elif isinstance(node, Merge) and node.merge == "sum" and all(_inner(graph, o) for o in node.operands):
-            nodes.append(_joined(graph, node))
+            joined = _joined(graph, node)
+            _note(log, "a sum of weighted sums made one weighted sum", graph, node, [joined])
+            nodes.append(joined)
         else:
             nodes.append(node)
     return prune(graph.with_nodes(nodes))
+
+
+def _note(log: Log, rule: str, graph: Graph, outer: Mix | Merge, made: list[AnyNode]) -> None:
+    inner = (i.id for o in graph.activations(outer) if (i := _inner(graph, o)) is not None)
+    log.add(rule, graph.name, (outer.id, *inner), (n.id for n in made))
 
 
 def _inner(graph: Graph, operand: str) -> Mix | None:

@@ -19,6 +19,7 @@ import attrs
 from nasdsl.ir.analysis import prune
 from nasdsl.ir.graph import Graph, Module, Stage
 from nasdsl.ir.nodes import AnyNode, Op
+from nasdsl.passes.log import Log
 from nasdsl.types import TensorType
 
 
@@ -36,17 +37,23 @@ class Normalise:
     optimises: ClassVar[bool] = True
 
     def __call__(self, module: Module) -> Module:
-        return module.map(_normalise)
+        return self.rewrite(module, Log())
+
+    def rewrite(self, module: Module, log: Log) -> Module:
+        """The pass, telling what it did."""
+        return module.map(lambda graph: _normalise(graph, log))
 
 
-def _normalise(graph: Graph) -> Graph:
+def _normalise(graph: Graph, log: Log) -> Graph:
     made: dict[str, AnyNode] = {}
     taken: dict[str, str] = {}
+    parts: dict[str, tuple[str, ...]] = {}
     for node in graph.nodes:
         if isinstance(node, Op) and node.op == "bn":
             conv = _pointwise(graph, node)
             if conv is not None:
                 made[node.id] = _joined(conv, node)
+                parts[node.id] = (conv.id, node.id)
                 continue
         if isinstance(node, Op) and node.op == "relu":
             norm = made.get(node.operands[0])
@@ -54,8 +61,12 @@ def _normalise(graph: Graph) -> Graph:
                 values = tuple((n, True if n == "relu" else v) for n, v in norm.values)
                 made[node.id] = attrs.evolve(norm, id=node.id, values=values)
                 taken[norm.id] = node.id
+                parts[node.id] = (*parts.pop(norm.id), node.id)
                 continue
         made[node.id] = node
+    for name, joined in parts.items():
+        kinds = "convolution, batch norm and ReLU" if len(joined) > 2 else "convolution and batch norm"
+        log.add(f"{kinds} in one", graph.name, joined, (name,))
     return prune(graph.with_nodes(n for name, n in made.items() if name not in taken))
 
 

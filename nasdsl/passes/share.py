@@ -10,6 +10,7 @@ Weights are never shared here: that changes what is learned (see `simplify`).
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import ClassVar
 
 import attrs
@@ -19,6 +20,7 @@ from nasdsl.ir.graph import Graph, Module, Stage
 from nasdsl.ir.nodes import AnyNode, Op, State
 from nasdsl.ops import PRIMITIVES
 from nasdsl.passes.base import Rename
+from nasdsl.passes.log import Log
 
 
 @attrs.frozen
@@ -35,13 +37,18 @@ class Share:
     optimises: ClassVar[bool] = True
 
     def __call__(self, module: Module) -> Module:
-        return module.map(_share)
+        return self.rewrite(module, Log())
+
+    def rewrite(self, module: Module, log: Log) -> Module:
+        """The pass, telling what it did."""
+        return module.map(lambda graph: _share(graph, log))
 
 
-def _share(graph: Graph) -> Graph:
+def _share(graph: Graph, log: Log) -> Graph:
     rename = Rename()
     known: dict[object, Op] = {}
     made: dict[str, AnyNode] = {}
+    again: dict[str, tuple[Op, list[Op]]] = {}
     for node in graph.nodes:
         moved = attrs.evolve(node, operands=rename.all(node.operands))
         made[node.id] = moved
@@ -53,10 +60,14 @@ def _share(graph: Graph) -> Graph:
             continue
         del made[node.id]
         rename.set(node.id, first.id)
+        again.setdefault(first.id, (first, []))[1].append(moved)
         for mine, other in zip(first.operands[1:], moved.operands[1:], strict=True):
             kept, gone = made[mine], made[other]
             if isinstance(kept, State) and isinstance(gone, State):
                 made[mine] = attrs.evolve(kept, aliases=(*kept.aliases, gone.name, *gone.aliases))
+    for one, others in again.values():
+        left, *more = ((op.id, *op.operands[1:]) for op in (one, *others))
+        log.add(f"one `{one.op}` for all that read it", graph.name, (*left, *chain(*more)), left)
     return prune(graph.with_nodes(_told_apart(made, graph), rename(graph.result)))
 
 
