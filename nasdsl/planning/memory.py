@@ -17,25 +17,13 @@ from collections import Counter
 import attrs
 
 from nasdsl.compiler import Compilation
+from nasdsl.ir.cost import module_count
 from nasdsl.ir.nodes import Var
+from nasdsl.planning.footprint import FLOAT, VIEWS, Footprint, Situation, footprint, momentary, trains
 from nasdsl.planning.trace import Step, Trace, trace
 
-FLOAT = 4
-INDEX = 8
 
-SAVES_INPUT = frozenset(
-    {"bn", "max_pool", "avg_pool", "swish", "hswish", "gelu", "leaky_relu", "layer_norm", "se", "attention"}
-)
-"""Operations whose backward pass reads their input whatever gradients are wanted."""
-
-SAVES_OUTPUT = frozenset({"relu", "sigmoid", "tanh"})
-"""Operations whose backward pass reads their output."""
-
-WEIGHTED = frozenset({"conv", "dwconv", "linear"})
-"""Operations whose input is read for the gradient of their weight, and for nothing else."""
-
-VIEWS = frozenset({"crop", "tokens", "take_token", "flatten", "truncate", "channels"})
-"""Operations whose output is their input's storage."""
+KINDS = ("weights", "variables")
 
 
 @attrs.frozen
@@ -47,8 +35,10 @@ class MemoryEstimate:
         optimizers: momentum of the weights, two moments of each variable.
         gradients: of the weights, all at once before the optimiser's step.
         saved: activations that autograd keeps until the backward pass, in the larger of both steps.
-        peak: the most that is alive at one moment, everything counted.
-        step: which step has the peak, `weights` or `variables`.
+        peak: the most that is alive at one moment, everything counted, in the larger of both steps.
+        step: which step that is, `weights` or `variables`.
+        weights_step: the peak of a step of the weights.
+        variables_step: the peak of a step of the variables.
     """
 
     weights: int
@@ -57,30 +47,43 @@ class MemoryEstimate:
     saved: int
     peak: int
     step: str
+    weights_step: int
+    variables_step: int
 
 
 def predict_memory(compilation: Compilation, batch: int) -> MemoryEstimate:
     """The memory of a search with batches of `batch` examples, fp32."""
-    traced = trace(compilation.relaxed)
-    weights = sum(s.weights for s in traced.steps)
-    buffers = sum(2 * traced.channels[s.writes] + 2 for s in traced.steps if s.op == "bn")
+    traced = trace(compilation.optimised)
+    weights = module_count(compilation.optimised).params
+    # Mean and variance, and how many batches there were.
+    buffers = sum(2 * s.states + 2 for s in traced.steps if s.states)
     variables = _variables(compilation)
     base = FLOAT * (weights + buffers + variables)
     optimizers = FLOAT * (weights + 2 * variables)
-    steps = {kind: _simulate(traced, batch, kind) for kind in ("weights", "variables")}
+    found = {kind: _Simulation(traced, Situation(batch, kind == "weights")).run() for kind in KINDS}
     # After the backward pass all gradients of the weights are there; the optimiser works in place,
     # but clipping makes one more copy of the largest squares, which is small.
     held = base + optimizers
-    peaks = {kind: held + peak for kind, (peak, _) in steps.items()}
+    peaks = {kind: held + peak for kind, (peak, _) in found.items()}
     step = max(peaks, key=lambda k: peaks[k])
-    return MemoryEstimate(base, optimizers, FLOAT * weights, steps[step][1], peaks[step], step)
+    saved = found[step][1]
+    return MemoryEstimate(
+        base,
+        optimizers,
+        FLOAT * weights,
+        saved,
+        peaks[step],
+        step,
+        weights_step=peaks["weights"],
+        variables_step=peaks["variables"],
+    )
 
 
 def _variables(compilation: Compilation) -> int:
     """Numbers in the architecture variables; cells that are shared have theirs once."""
     seen: set[tuple[str, str]] = set()
     total = 0
-    for use in compilation.relaxed.uses():
+    for use in compilation.optimised.uses():
         for node in use.graph.nodes:
             key = (use.owner, node.id)
             if isinstance(node, Var) and key not in seen:
@@ -104,6 +107,10 @@ class _Heap:
             self.peak = max(self.peak, self.now)
         self.holders[storage] += 1
 
+    def bump(self, size: int) -> None:
+        """Memory that is there for a moment."""
+        self.peak = max(self.peak, self.now + size)
+
     def hold(self, storage: object) -> None:
         self.holders[storage] += 1
 
@@ -114,123 +121,140 @@ class _Heap:
             del self.holders[storage]
 
 
-def _simulate(traced: Trace, batch: int, kind: str) -> tuple[int, int]:
-    """The peak of one step beyond what is always there, and the bytes that autograd has saved."""
-    heap = _Heap()
-    numbers = traced.numbers
-    size = [FLOAT * n * batch for n in numbers]
-    storage: dict[int, object] = {0: 0}
-    wants = {0: False}  # whether a value needs a gradient
-    heap.take(0, size[0])
-    heap.hold(0)  # the batch itself outlives the step
-    saved = [_forward(step, traced, heap, storage, wants, size, kind, batch) for step in traced.steps]
-    kept = sum(heap.sizes[s] for s in {s for group in saved for s in group} if s in heap.sizes)
-    _backward(traced, heap, storage, wants, size, saved, kind)
-    return heap.peak, kept
+class _Simulation:
+    """One step of a search: forward, then backward in reverse."""
 
+    def __init__(self, traced: Trace, situation: Situation) -> None:
+        self.traced = traced
+        self.situation = situation
+        self.heap = _Heap()
+        self.size = [FLOAT * n * situation.batch for n in traced.numbers]
+        self.storage: dict[int, object] = {0: 0}
+        self.wants = {0: False}  # whether a value needs a gradient
+        self.prints: list[Footprint] = []
+        self.saved: list[list[object]] = []
+        self.gradient: dict[int, list[object]] = {}
 
-def _forward(
-    step: Step,
-    traced: Trace,
-    heap: _Heap,
-    storage: dict[int, object],
-    wants: dict[int, bool],
-    size: list[int],
-    kind: str,
-    batch: int,
-) -> tuple[object, ...]:
-    """Runs one step forward; returns the storages that autograd keeps for it."""
-    made = step.writes
-    trained = kind == "weights" and step.weights > 0
-    mixed = kind == "variables" and step.op == "mix"
-    wants[made] = trained or mixed or any(wants[r] for r in step.reads)
-    source = storage[step.reads[0]]
-    if step.op in VIEWS:
-        storage[made] = source
-        heap.hold(source)
-    else:
-        storage[made] = made
-        heap.take(made, size[made])
-        if step.op in ("mix", "sum") and len(step.reads) > 1:
-            # A product and the new total stand beside the old total for a moment.
-            heap.peak = max(heap.peak, heap.now + (2 if step.op == "mix" else 1) * size[made])
-    keeps: list[object] = []
-    if wants[made]:
-        keeps = _kept(step, traced, heap, storage, wants, size, kind, batch)
-    for kept in keeps:
-        heap.hold(kept)
-    for value in step.done:
-        heap.drop(storage[value])
-    return tuple(keeps)
+    def run(self) -> tuple[int, int]:
+        """The peak beyond what is always there, and the bytes that autograd has saved."""
+        heap = self.heap
+        heap.take("batch", self.size[0])
+        heap.take(0, self.size[0])  # the same in the network's memory layout
+        for step in self.traced.steps:
+            self._forward(step)
+        kept = sum(heap.sizes[s] for s in {s for group in self.saved for s in group} if s in heap.sizes)
+        last = self.traced.steps[-1].writes
+        self._arrive(last, ("gradient", last), self.size[last])
+        for index in range(len(self.traced.steps) - 1, -1, -1):
+            self._backward(index)
+        return heap.peak, kept
 
+    def _forward(self, step: Step) -> None:
+        heap, made = self.heap, step.writes
+        self.wants[made] = trains(step, self.situation) or any(self.wants[r] for r in step.reads)
+        if step.op in VIEWS:
+            self.storage[made] = self.storage[step.reads[0]]
+            heap.hold(self.storage[made])
+        else:
+            self.storage[made] = made
+            heap.take(made, self.size[made])
+        keeps: list[object] = []
+        found = Footprint()
+        if self.wants[made]:
+            found = footprint(step, self.traced, self.situation)
+            keeps = [self.storage[v] for v in found.kept]
+            for kept in keeps:
+                heap.hold(kept)
+            if found.extra:
+                keeps.append(("extra", made))
+                heap.take(("extra", made), found.extra)
+            heap.bump(found.forward)
+        else:
+            heap.bump(momentary(step, self.traced, self.situation))
+        self.prints.append(found)
+        self.saved.append(keeps)
+        for value in step.done:
+            heap.drop(self.storage[value])
 
-def _kept(
-    step: Step,
-    traced: Trace,
-    heap: _Heap,
-    storage: dict[int, object],
-    wants: dict[int, bool],
-    size: list[int],
-    kind: str,
-    batch: int,
-) -> list[object]:
-    made, source = step.writes, storage[step.reads[0]]
-    keeps: list[object] = []
-    if step.op in SAVES_INPUT or (step.op in WEIGHTED and kind == "weights"):
-        keeps.append(source)
-    if step.op in SAVES_OUTPUT:
-        keeps.append(storage[made])
-    if step.op == "max_pool":
-        keeps.append(_extra(heap, ("indices", made), INDEX * traced.numbers[made] * batch))
-    if step.op == "bn":
-        keeps.append(_extra(heap, ("statistics", made), 2 * FLOAT * traced.channels[made]))
-    if step.op == "mix" and kind == "variables":
-        keeps.extend(storage[r] for r in step.reads)
-    return keeps
-
-
-def _extra(heap: _Heap, name: object, size: int) -> object:
-    heap.take(name, size)
-    heap.holders[name] = 0
-    return name
-
-
-def _backward(
-    traced: Trace,
-    heap: _Heap,
-    storage: dict[int, object],
-    wants: dict[int, bool],
-    size: list[int],
-    saved: list[tuple[object, ...]],
-    kind: str,
-) -> None:
-    """Runs the steps in reverse: gradients of values come and go, gradients of weights stay."""
-    last = traced.steps[-1].writes
-    gradient: dict[int, object] = {last: ("gradient", last)}
-    heap.take(gradient[last], size[last])
-    for index in range(len(traced.steps) - 1, -1, -1):
-        step = traced.steps[index]
-        mine = gradient.pop(step.writes, None)
-        if wants[step.writes] and mine is not None:
-            if kind == "weights" and step.weights:
+    def _backward(self, index: int) -> None:
+        """Gradients of values come and go, gradients of weights stay."""
+        step, heap = self.traced.steps[index], self.heap
+        mine = self.gradient.pop(step.writes, [])
+        if self.wants[step.writes] and mine:
+            if self.situation.weights and step.weights:
                 heap.take(("weight", index), FLOAT * step.weights)
-            passes = step.op in ("sum", "concat") or step.op in VIEWS
-            for position, read in enumerate(step.reads):
-                if not wants[read]:
-                    continue
-                if passes and read not in gradient:
-                    gradient[read] = mine
-                    heap.hold(mine)
-                    continue
-                fresh = ("gradient", index, position)
-                heap.take(fresh, size[read])
-                if read in gradient:
-                    heap.drop(fresh)  # added to the one that is there
+            if step.op in ("sum", "concat") or step.op in VIEWS:
+                self._pass_on(step, mine)
+            else:
+                self._make(step, index)
+        for storage in (*mine, *self.saved[index]):
+            heap.drop(storage)
+
+    def _pass_on(self, step: Step, mine: list[object]) -> None:
+        """Operations whose gradient is the incoming one, or a part of it."""
+        for position, read in enumerate(step.reads):
+            if not self.wants[read]:
+                continue
+            if step.op == "part":
+                # The results of a fan have one gradient each, and wait for each other.
+                for storage in mine:
+                    self.heap.hold(storage)
+                self.gradient.setdefault(read, []).extend(mine)
+            elif read not in self.gradient:
+                for storage in mine:
+                    self.heap.hold(storage)
+                self.gradient[read] = list(mine)
+            else:
+                self._add(read, ("gradient", step.writes, position))
+
+    def _make(self, step: Step, index: int) -> None:
+        """New gradients, all there at once beside what the backward pass needs itself."""
+        heap = self.heap
+        fresh: list[tuple[int, object]] = []
+        together = ("gradient", index)
+        for position, read in enumerate(step.reads):
+            if not self.wants[read]:
+                continue
+            name: object = (*together, position)
+            if step.op == "accumulate" and position >= step.plain:
+                # Those of what is accumulated are one block.
+                name = together
+                if name not in heap.sizes:
+                    heap.take(name, sum(self.size[r] for r in step.reads[step.plain :]))
                 else:
-                    gradient[read] = fresh
-            if step.op == "mix" and kind == "variables":
-                heap.peak = max(heap.peak, heap.now + size[step.writes])
-        if mine is not None:
-            heap.drop(mine)
-        for kept in saved[index]:
-            heap.drop(kept)
+                    heap.hold(name)
+            else:
+                heap.take(name, self.size[read])
+            fresh.append((read, name))
+        heap.bump(self.prints[index].backward)
+        for read, name in fresh:
+            self._arrive(read, name, self.size[read], taken=True)
+
+    def _arrive(self, read: int, name: object, size: int, taken: bool = False) -> None:
+        """A gradient of a value: the first, or added to those that are there."""
+        if not taken:
+            self.heap.take(name, size)
+        if read not in self.gradient:
+            self.gradient[read] = [name]
+            return
+        self.heap.drop(name) if self._exclusive(read) else self._replace(read, name)
+
+    def _exclusive(self, read: int) -> bool:
+        """Whether the gradient that is there may be added to in place: nobody else holds its storage."""
+        return all(self.heap.holders[s] == 1 for s in self.gradient[read])
+
+    def _replace(self, read: int, name: object) -> None:
+        """A sum in new memory, because the gradient that was there belongs to others too."""
+        total = ("total", name)
+        self.heap.take(total, self.size[read])
+        self.heap.drop(name)
+        for storage in self.gradient[read]:
+            self.heap.drop(storage)
+        self.gradient[read] = [total]
+
+    def _add(self, read: int, name: object) -> None:
+        """A gradient that is passed on, added to what is there."""
+        if self._exclusive(read):
+            return
+        self.heap.take(name, 0)
+        self._replace(read, name)

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from nasdsl.compiler import Compilation
-from nasdsl.planning.memory import FLOAT, VIEWS
+from nasdsl.planning.footprint import FLOAT, VIEWS
 from nasdsl.planning.trace import Step, Trace, trace
 
 LAYERS = frozenset({"bn", "max_pool", "avg_pool"})
@@ -60,7 +60,7 @@ class TimeEstimate:
 
 def predict_time(compilation: Compilation, batch: int, rates: Rates) -> TimeEstimate:
     """The time of a search step with `batch` examples, fp32, on the device that was measured."""
-    traced = trace(compilation.relaxed)
+    traced = trace(compilation.optimised)
     # Forward, gradient of the input, and for the weights' step gradient of the weight.
     passes: Mapping[str, int] = {"weights": 3, "variables": 2}
     found = {kind: rates.factor * _sum(traced, batch, rates, n) for kind, n in passes.items()}
