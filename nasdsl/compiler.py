@@ -23,7 +23,7 @@ from nasdsl.ir.graph import Module, Stage
 from nasdsl.ir.verify import verify
 from nasdsl.methods import METHODS, Method
 from nasdsl.methods.base import Scalar
-from nasdsl.passes import PASSES, Pass
+from nasdsl.passes import PASSES, Pass, configured
 from nasdsl.passes.base import Rewriter
 from nasdsl.passes.lift_none import Lifted, LiftNone, lifted
 from nasdsl.passes.log import Log, Rewrite
@@ -145,7 +145,7 @@ def compile_space(
             help="take the limit out of the space; `nasdsl stats` tells what an architecture costs",
         )
     chosen.fits(space, resolved)
-    pipeline = edit_pipeline(chosen.pipeline(space, resolved), passes)
+    pipeline = edit_pipeline(chosen.pipeline(space, resolved), passes, resolved)
     module = space.module
     verify(module, "elaboration")
     stages = [("space", module)]
@@ -162,8 +162,8 @@ def compile_space(
     return Compilation(space, chosen, resolved, pipeline, tuple(stages), found, tuple(rewrites))
 
 
-def edit_pipeline(pipeline: tuple[Pass, ...], edits: str) -> tuple[Pass, ...]:
-    """`-name` takes a pass out, `+name` puts it at the end.
+def edit_pipeline(pipeline: tuple[Pass, ...], edits: str, settings: Mapping[str, Scalar]) -> tuple[Pass, ...]:
+    """`-name` takes a pass out, `+name` puts it in its place.
 
     Raises:
         UserError: NAS503 for an unknown pass or one that cannot be switched; NAS901 for a planned one.
@@ -187,19 +187,18 @@ def edit_pipeline(pipeline: tuple[Pass, ...], edits: str) -> tuple[Pass, ...]:
         if sign == "-":
             result = [p for p in result if p.name != name]
         elif not present:
-            made = PASSES.load(name)()
+            made = configured(name, settings)
             at = _place(result, made)
             result.insert(at, made)
     return tuple(result)
 
 
 def _place(pipeline: list[Pass], made: Pass) -> int:
-    """Where a pass goes: at the front on a space, simplification before what is exact, others at the end."""
-    if made.source is Stage.SPACE:
-        return 0
-    if made.optimises and not made.exact:
-        return next((i for i, p in enumerate(pipeline) if p.optimises), len(pipeline))
-    return len(pipeline)
+    """Where a pass goes: in the order of the table of passes; one that it does not know goes last."""
+    order = {name: index for index, name in enumerate(PASSES.names())}
+    mine = order.get(made.name, len(order))
+    later = (i for i, p in enumerate(pipeline) if order.get(p.name, len(order)) > mine)
+    return next(later, len(pipeline))
 
 
 def _lifted(module: Module) -> tuple[Lifted, ...]:

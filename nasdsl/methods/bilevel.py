@@ -36,6 +36,20 @@ FORM = (
     ),
     Setting("conv_bias", "compile", False, "bias of convolutions in searched cells", "quark0/darts: none"),
     Setting("fold", "compile", True, "fold edge weights into operation weights (exact)", "nasdsl"),
+    Setting(
+        "simplify_kernel_norm",
+        "compile",
+        True,
+        "pass `simplify` normalises filters before it blends them",
+        "TopoNAS 2024; how is a reconstruction",
+    ),
+    Setting(
+        "simplify_suffix_sharing",
+        "compile",
+        True,
+        "pass `simplify` shares the ends of candidates too, not only filters",
+        "TopoNAS 2024; how is a reconstruction",
+    ),
 )
 
 SEARCH = (

@@ -22,6 +22,7 @@ import attrs
 from nasdsl.ir.graph import Graph, Module, Stage
 from nasdsl.ir.nodes import AnyNode, ArchType, Blend, Mix, Op, Stack, WeightType
 from nasdsl.ops import Value
+from nasdsl.passes.log import Log
 from nasdsl.types import Dim, TensorType
 
 _LANES = {"pointwise_norm": "pointwise_norm", "dwconv": "dwconv_lanes"}
@@ -40,7 +41,11 @@ class Fan:
     optimises: ClassVar[bool] = True
 
     def __call__(self, module: Module) -> Module:
-        return module.map(lambda graph: _Fans(graph).run())
+        return self.rewrite(module, Log())
+
+    def rewrite(self, module: Module, log: Log) -> Module:
+        """The pass, telling what it did."""
+        return module.map(lambda graph: _Fans(graph, log).run())
 
 
 @attrs.frozen
@@ -53,8 +58,9 @@ class _Level:
 
 
 class _Fans:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, log: Log) -> None:
         self.graph = graph
+        self.log = log
         mixes = [n for n in graph.nodes if isinstance(n, Mix)]
         self.inside = {m.operands[m.vectors + i] for m in mixes for i in m.inside}
 
@@ -73,6 +79,10 @@ class _Fans:
         at = {fan[0].lanes[0].operands[0]: [] for fan in fans}  # type: dict[str, list[list[_Level]]]
         for fan in fans:
             at[fan[0].lanes[0].operands[0]].append(fan)
+        for fan in fans:
+            named = [n.id for level in fan for n in level.lanes]
+            made = [level.joined.id for level in fan] + [n.id for n in fan[-1].lanes]
+            self.log.add("fan", self.graph.name, named, made)
         nodes: list[AnyNode] = []
         # Blended filters stand where their source does, and what weighs them before that.
         early = [n for n in self.graph.nodes if isinstance(n.type, ArchType)]
