@@ -28,10 +28,13 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="DIR", help="the directory to write (default: build/SPACE-METHOD)"
     )
-    promise(parser, "--explain", "say what every pass changed and why")
+    parser.add_argument(
+        "--explain", action="store_true", help="print what every optimising pass rewrote (rewrites.md)"
+    )
     promise(parser, "--within", "search inside a subspace only", metavar="SUBSPACE")
     parser.example(
         "nasdsl compile darts --method toponas -o build/darts-toponas --param layers=5 --set epochs=2",
+        "nasdsl compile nasbench201 --method darts --explain",
     )
 
 
@@ -48,5 +51,7 @@ def run(args: argparse.Namespace) -> int:
         raise CommandLineError(f"cannot write `{directory}`: {error.strerror or error}") from error
     for path in written:
         print(path)
+    if args.explain:
+        print(f"\n{(directory / 'rewrites.md').read_text('utf-8')}", end="")
     print(f"\nnext: python {directory / 'search.py'} --data digits")
     return FINE

@@ -19,12 +19,15 @@ from typing import Protocol
 import jinja2
 
 from nasdsl import __version__
+from nasdsl.codegen.explain import explained
 from nasdsl.codegen.source import PythonCode, comment, literal
 from nasdsl.ir.graph import Module
 from nasdsl.ir.nodes import Op
 from nasdsl.ir.text import print_module
 from nasdsl.methods.base import Method, Scalar, Setting
 from nasdsl.ops import PRIMITIVES
+from nasdsl.passes.base import Pass
+from nasdsl.passes.log import Rewrite
 from nasdsl.space.checked import CheckedSpace
 
 _EMBEDDED = ("basics", "data", "run", "training")
@@ -45,7 +48,13 @@ class Compilation(Protocol):
     def settings(self) -> Mapping[str, Scalar]: ...
 
     @property
+    def passes(self) -> tuple[Pass, ...]: ...
+
+    @property
     def stages(self) -> tuple[tuple[str, Module], ...]: ...
+
+    @property
+    def rewrites(self) -> tuple[tuple[Rewrite, ...], ...]: ...
 
     @property
     def supernet(self) -> PythonCode: ...
@@ -60,6 +69,7 @@ def directory_files(compilation: Compilation, passes: str) -> dict[str, str]:
         "search.py": _render("search.py.j2", context),
         "retrain.py": _render("retrain.py.j2", context),
         "config.toml": config_text(compilation),
+        "rewrites.md": explained(compilation),
         "README.md": _render("README.md.j2", context),
     }
     texts["nasdsl.lock"] = lock_text(compilation, passes, texts)

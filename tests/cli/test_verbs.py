@@ -232,6 +232,7 @@ def test_compile_writes_the_directory_and_names_what_it_wrote(
         "search.py",
         "retrain.py",
         "config.toml",
+        "rewrites.md",
         "nasdsl.lock",
         "README.md",
     }
