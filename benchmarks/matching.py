@@ -13,10 +13,39 @@ from references import Darts, NasBench201
 from torch import Tensor, nn
 
 import nasdsl
-from nasdsl.codegen.lower import module_paths
+from nasdsl.codegen.load import part_of
+from nasdsl.codegen.lower import Home, module_paths
 from nasdsl.compiler import network_source
 
-Keys = dict[tuple[str, ...], str]
+Keys = dict[tuple[str, ...], Home]
+
+
+@attrs.frozen
+class Part:
+    """A module of ours, or the part of its tensors that stands for one module of the original."""
+
+    module: nn.Module
+    home: Home
+
+    def get_parameter(self, name: str) -> Tensor:
+        return part_of(self.module.get_parameter(name), self.home)
+
+    def get_gradient(self, name: str) -> Tensor | None:
+        found = self.module.get_parameter(name).grad
+        return None if found is None else part_of(found, self.home)
+
+    def get_buffer(self, name: str) -> Tensor:
+        return part_of(self.module.get_buffer(name), self.home)
+
+    @property
+    def kind(self) -> str:
+        """Ours under the name of the module of PyTorch that it computes."""
+        plain = (k for k in (nn.Conv2d, nn.BatchNorm2d, nn.Linear) if isinstance(self.module, k))
+        return next((k.__name__ for k in plain), type(self.module).__name__)
+
+
+Match = tuple[nn.Module, Part]
+"""A module of the original, and what of ours holds the same weights."""
 
 
 @attrs.frozen
@@ -24,7 +53,7 @@ class Pair:
     """Two networks and what of one is what of the other.
 
     Attributes:
-        modules: pairs of leaf modules that hold the same weights, (theirs, ours).
+        modules: leaf modules of the original, and what of ours holds the same weights.
         variables: pairs of architecture variables of one shape.
         logits: what of the original's output are the logits.
     """
@@ -32,7 +61,7 @@ class Pair:
     name: str
     theirs: nn.Module
     ours: nn.Module
-    modules: tuple[tuple[nn.Module, nn.Module], ...]
+    modules: tuple[Match, ...]
     variables: tuple[tuple[Tensor, Tensor], ...]
     logits: Callable[[object], Tensor]
 
@@ -46,21 +75,19 @@ def leaves(module: nn.Module) -> list[nn.Module]:
     ]
 
 
-def under(keys: Keys, net: nn.Module, owner: str | None, prefix: str) -> list[nn.Module]:
-    """Our modules of one place: in the cell `owner` (None: in the network itself), below `prefix`."""
+def under(keys: Keys, net: nn.Module, owner: str | None, prefix: str) -> list[Part]:
+    """What is ours at one place: in the cell `owner` (None: in the network itself), below `prefix`."""
     head = () if owner is None else (owner,)
     return [
-        net.get_submodule(path)
-        for key, path in keys.items()
+        Part(net.get_submodule(home.path), home)
+        for key, home in keys.items()
         if key[:-1] == head and (key[-1] + ".").startswith(prefix + ".")
     ]
 
 
-def zipped(
-    theirs: Sequence[nn.Module], ours: Sequence[nn.Module], place: str
-) -> list[tuple[nn.Module, nn.Module]]:
+def zipped(theirs: Sequence[nn.Module], ours: Sequence[Part], place: str) -> list[Match]:
     """Pairs of one kind. Raises ValueError where the two differ in structure."""
-    kinds = [type(m).__name__ for m in theirs], [type(m).__name__ for m in ours]
+    kinds = [type(m).__name__ for m in theirs], [p.kind for p in ours]
     if kinds[0] != kinds[1]:
         raise ValueError(f"{place}: the original has {kinds[0]}, ours {kinds[1]}")
     return list(zip(theirs, ours, strict=True))
@@ -76,7 +103,7 @@ def source_name(index: int) -> str:
     return ("a", "b")[index] if index < 2 else f"n{index - 1}"
 
 
-def frame(theirs: nn.Module, ours: nn.Module, keys: Keys) -> list[tuple[nn.Module, nn.Module]]:
+def frame(theirs: nn.Module, ours: nn.Module, keys: Keys) -> list[Match]:
     """Stem, classifier and the preprocessing of every DARTS cell."""
     found = zipped(leaves(theirs.get_submodule("stem")), under(keys, ours, None, "stem"), "stem")
     found += zipped([theirs.get_submodule("classifier")], under(keys, ours, None, "head"), "head")
@@ -142,7 +169,7 @@ def nasbench201_supernet(reference: NasBench201, channels: int, cells: int) -> P
 
 def nasbench201_modules(
     theirs: nn.Module, ours: nn.Module, keys: Keys, cells: int, options: Sequence[Sequence[str]]
-) -> list[tuple[nn.Module, nn.Module]]:
+) -> list[Match]:
     """The pairs of a NAS-Bench-201 network whose edges hold `options`, by edge.
 
     An edge of the search network is a list of operations, of the evaluation network one operation.

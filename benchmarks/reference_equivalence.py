@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def prepare(pair: Pair, seed: int) -> Pair:
     """Both in float64, every weight of the original replaced by a random one and copied to ours.
 
     Raises:
-        ValueError: a parameter of either network is in no pair.
+        ValueError: a parameter of either network, or a part of one, is in no pair or in two.
     """
     generator = torch.Generator().manual_seed(seed)
     pair.theirs.double()
@@ -83,9 +84,15 @@ def prepare(pair: Pair, seed: int) -> Pair:
                 if value.dim() == 1:  # ones and zeros would hide a scale or a bias that is not used
                     value.add_(0.1 * torch.randn(value.shape, generator=generator, dtype=torch.float64))
                 ours_module.get_parameter(name).copy_(value)
-    for side, net in ((0, pair.theirs), (1, pair.ours)):
-        met = {id(p) for m in pair.modules for p in m[side].parameters()} | {id(v[side]) for v in variables}
-        missed = [name for name, p in net.named_parameters() if id(p) not in met]
+    matched: Counter[int] = Counter()
+    for theirs_module, part in pair.modules:
+        for name, value in theirs_module.named_parameters(recurse=False):
+            matched[id(value)] += value.numel()
+            matched[id(part.module.get_parameter(name))] += part.get_parameter(name).numel()
+    for value in (v for both in variables for v in both):
+        matched[id(value)] += value.numel()
+    for net in (pair.theirs, pair.ours):
+        missed = [n for n, p in net.named_parameters() if matched[id(p)] != p.numel()]
         if missed:
             raise ValueError(f"{pair.name}: not compared: {missed[:5]}")
     return pair
@@ -118,7 +125,7 @@ def compare(pair: Pair, mode: str, batch: int, device: str, seed: int) -> list[D
     for loss in losses:
         loss.backward()  # type: ignore[no-untyped-call]
     weights = [
-        (grad(value), grad(ours.get_parameter(name)))
+        (grad(value), zeros_for_none(ours.get_gradient(name), value))
         for theirs, ours in pair.modules
         for name, value in theirs.named_parameters(recurse=False)
     ]
@@ -143,7 +150,11 @@ def compare(pair: Pair, mode: str, batch: int, device: str, seed: int) -> list[D
 
 def grad(tensor: Tensor) -> Tensor:
     """Its gradient; zeros where nothing depends on it."""
-    return torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
+    return zeros_for_none(tensor.grad, tensor)
+
+
+def zeros_for_none(gradient: Tensor | None, like: Tensor) -> Tensor:
+    return torch.zeros_like(like) if gradient is None else gradient
 
 
 def measure(pair: Pair, batch: int, device: str, seed: int) -> list[Difference]:
