@@ -134,7 +134,8 @@ def _once(rewrites: Sequence[Rewrite], after: Ledger) -> list[Rewrite]:
         others = tuple(n for n in dict.fromkeys(rewrite.made) if n in there and (name, n) not in made)
         gone.update((name, n) for n in mine)
         made.update((name, n) for n in others)
-        found.append(attrs.evolve(rewrite, gone=mine, made=others))
+        if mine or others:
+            found.append(attrs.evolve(rewrite, gone=mine, made=others))
     return found
 
 

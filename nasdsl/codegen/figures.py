@@ -121,6 +121,8 @@ def _sort(graph: Graph, node: Costly, inside: bool) -> tuple[object, ...]:
         what = node.op, node.values, graph.by_id[node.operands[0]].type
     elif isinstance(node, Mix):
         what = bool(node.inside)
+    elif isinstance(node, Merge):
+        what = len(node.operands) > 1
     return node.kind, what, node.type, inside
 
 
@@ -141,7 +143,7 @@ def _distinct(uses: Iterable[Use]) -> Sizes:
 
 def _count(graph: Graph, node: Costly, inside: bool, sizes: Sizes) -> Figures:
     """A node, in all uses of its graph."""
-    acts = isinstance(node, (Merge, Mix)) or (isinstance(node, Op) and _computes(node))
+    acts = _computes(node)
     joint = isinstance(node, Mix) and bool(node.inside)
     module = int((isinstance(node, Op) and acts and not inside) or joint)
     formed = acts and not inside
@@ -154,6 +156,8 @@ def _count(graph: Graph, node: Costly, inside: bool, sizes: Sizes) -> Figures:
     return total
 
 
-def _computes(node: Op) -> bool:
+def _computes(node: Costly) -> bool:
+    if not isinstance(node, Op):
+        return isinstance(node, Mix) or (isinstance(node, Merge) and len(node.operands) > 1)
     primitive = PRIMITIVES[node.op]
     return not (primitive.identity or primitive.zero or node.op in VIEWS)

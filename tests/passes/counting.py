@@ -28,8 +28,10 @@ def counted(program: Program) -> Figures:
     net = program.supernet()
     leaves = list(outermost(net))
     calls: Counter[str] = Counter()
-    for name, times in Counter(type(m).__name__ for m in net.modules()).items():
-        for kind, number in functions(program.compilation.supernet.source).get(name, Counter()).items():
+    variables = set(net.variables.modules())
+    found = functions(program.compilation.supernet.source)
+    for name, times in Counter(type(m).__name__ for m in net.modules() if m not in variables).items():
+        for kind, number in found.get(name, Counter()).items():
             calls[kind] += times * number
     modules = len(leaves) + calls["function"]
     return Figures(
@@ -63,7 +65,7 @@ def functions(source: str) -> Mapping[str, Counter[str]]:
 
 def _kinds(node: ast.AST, adding: bool) -> Iterator[str]:
     """`function`, `mix` or `merge` of each expression; `a + b + c` is one merge."""
-    sums = isinstance(node, ast.BinOp)
+    sums = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add)
     if sums and not adding:
         yield "merge"
     if isinstance(node, ast.Call):

@@ -114,7 +114,7 @@ def test_what_a_pass_does_not_name_is_told_as_well() -> None:
     check_rows(told)
     changed = [c for c in told if c.before != c.after]
     assert changed
-    assert all([r.rule for r in c.rows] == [UNNAMED] for c in changed)
+    assert all({r.rule for r in c.rows} == {UNNAMED} for c in changed)
 
 
 def test_a_node_that_is_named_twice_counts_once() -> None:
