@@ -31,19 +31,17 @@ def normalised(weight: Tensor, how: str) -> Tensor:
     pointwise convolution only one norm for all does (times the root of D, so that a channel's
     norm is about one). `none` leaves the filters alone.
     """
-    inverse, _ = _inverse_norms(weight.flatten(1).unsqueeze(0), how)
-    return weight if inverse is None else weight * inverse.view(-1, 1, 1, 1)
+    if how == "none":
+        return weight
+    _, inverse = _norms(weight.reshape(1, 1, len(weight), -1), how)
+    return weight * inverse.view(-1, 1, 1, 1)
 
 
-def _inverse_norms(flat: Tensor, how: str) -> tuple[Tensor | None, Tensor | None]:
-    """What filters (K, D, n) are multiplied with, (K, D, 1) or (K, 1, 1), and their norms; None for `none`."""
-    if how == "filter":
-        norms: Tensor = torch.linalg.vector_norm(flat, dim=2, keepdim=True)
-        return (norms + EPS).reciprocal(), norms
-    if how == "kernel":
-        norms = torch.linalg.vector_norm(flat, dim=(1, 2), keepdim=True)
-        return (norms + EPS).reciprocal() * flat.shape[1] ** 0.5, norms
-    return None, None
+def _norms(flat: Tensor, how: str) -> tuple[Tensor, Tensor]:
+    """Norms of filters (n, K, D, q), and what the filters are multiplied with: (n, K, D, 1) or (n, K, 1, 1)."""
+    norms: Tensor = torch.linalg.vector_norm(flat, dim=3 if how == "filter" else (2, 3), keepdim=True)
+    inverse = (norms + EPS).reciprocal_()
+    return norms, inverse if how == "filter" else inverse.mul_(flat.shape[2] ** 0.5)
 
 
 class _Blend(torch.autograd.Function):
@@ -51,61 +49,45 @@ class _Blend(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, how: str, weights: Tensor, *filters: Tensor) -> Tensor:
-        copies, size = weights.shape[0], max(f.shape[-1] for f in filters)
-        rows, channels = filters[0].shape[:2]
-        made = filters[0].new_zeros(rows, channels, size, size)
-        saved: list[Tensor] = []
-        for index, each in enumerate(filters):
-            inverse, norms = _inverse_norms(each.reshape(copies, rows // copies, -1), how)
-            factor = weights[:, index].view(copies, 1, 1)
-            if inverse is not None and norms is not None:
-                saved += [inverse, norms]
-                factor = factor * inverse
-            _middle(made, each, copies).addcmul_(each.view(copies, -1, *each.shape[1:]), _wide(factor))
-        ctx.how = how
-        ctx.save_for_backward(weights, *filters, *saved)
-        return made
+        copies, count = weights.shape
+        size = max(f.shape[-1] for f in filters)
+        padded = torch.stack([F.pad(f, ((size - f.shape[-1]) // 2,) * 4) for f in filters])
+        flat = padded.view(count, copies, padded.shape[1] // copies, -1)
+        factor = weights.t().contiguous().view(count, copies, 1, 1)
+        saved: tuple[Tensor, ...] = ()
+        if how != "none":
+            saved = _norms(flat, how)
+            factor = factor * saved[1]
+        ctx.how, ctx.sizes = how, [f.shape[-1] for f in filters]
+        ctx.save_for_backward(padded, factor, *saved)
+        return (flat * factor).sum(0).view(padded.shape[1:])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        weights, *rest = ctx.saved_tensors
-        copies, count = weights.shape
-        filters, saved = rest[:count], rest[count:]
-        to_weights, to_filters = [], []
-        for index, each in enumerate(filters):
-            part = _middle(gradient, each, copies)
-            split = each.view(copies, -1, *each.shape[1:])
-            # <dL/dK^, K>, summed over what has one norm.
-            inner = (part * split).sum((2, 3, 4), keepdim=True)
-            factor = _wide(weights[:, index].view(copies, 1, 1))
-            if not saved:
-                to_weights.append(inner.sum((1, 2, 3, 4)))
-                to_filters.append((part * factor).reshape(each.shape) if ctx.needs_input_grad[2] else None)
-                continue
-            inverse, norms = (_wide(t) for t in saved[2 * index : 2 * index + 2])
-            to_weights.append((inner * inverse).sum((1, 2, 3, 4)))
-            if not ctx.needs_input_grad[2]:
-                to_filters.append(None)
-                continue
-            if inverse.shape[1] == 1:
-                inner = inner.sum(1, keepdim=True)
-            scale = factor * inverse
-            through_norm = inner * scale / ((norms + EPS) * norms.clamp_min(1e-30))
-            to_filters.append((part * scale - split * through_norm).reshape(each.shape))
-        found = torch.stack(to_weights, 1) if ctx.needs_input_grad[1] else None
-        return None, found, *to_filters
-
-
-def _middle(whole: Tensor, part: Tensor, copies: int) -> Tensor:
-    """The middle of filters, as large as those of `part`: (K, D, C, k, k)."""
-    edge, size = (whole.shape[-1] - part.shape[-1]) // 2, part.shape[-1]
-    split = whole.view(copies, -1, *whole.shape[1:])
-    return split[..., edge : edge + size, edge : edge + size]
-
-
-def _wide(factor: Tensor) -> Tensor:
-    return factor.unsqueeze(-1).unsqueeze(-1)
+        padded, factor, *saved = ctx.saved_tensors
+        count, copies = factor.shape[:2]
+        flat = padded.view(count, copies, padded.shape[1] // copies, -1)
+        given = gradient.reshape(flat.shape[1:]).contiguous()
+        inner = (flat * given).sum(3, keepdim=True)
+        if ctx.how != "filter":
+            inner = inner.sum(2, keepdim=True)
+        to_weights = (
+            (inner * saved[1] if saved else inner).sum((2, 3)).t() if ctx.needs_input_grad[1] else None
+        )
+        if not any(ctx.needs_input_grad[2:]):
+            return None, to_weights, *(None for _ in ctx.sizes)
+        found = given * factor
+        if saved:
+            norms = saved[0]
+            through = inner.mul_(factor).div_((norms + EPS).mul_(norms.clamp_min(1e-30)))
+            found = found.addcmul_(flat, through, value=-1)
+        size = padded.shape[-1]
+        edges = [(size - each) // 2 for each in ctx.sizes]
+        parts = [
+            p[..., e : size - e, e : size - e] for p, e in zip(found.view(padded.shape), edges, strict=True)
+        ]
+        return None, to_weights, *parts
 
 
 def blended(weights: Tensor, filters: Sequence[Tensor], how: str) -> Tensor:
