@@ -62,12 +62,13 @@ class Row:
 
 @attrs.frozen
 class Chapter:
-    """One pass: its rows, and the figures of the whole network before and after it."""
+    """One pass: its rows, the figures of the whole network before and after it, and whether it changed anything."""
 
     step: Pass
     rows: tuple[Row, ...]
     before: Figures
     after: Figures
+    changed: bool
 
 
 def chapters(compilation: Compilation) -> tuple[Chapter, ...]:
@@ -83,7 +84,7 @@ def chapters(compilation: Compilation) -> tuple[Chapter, ...]:
                     ledgers[i] = Ledger(modules[i], known)
             one, other = ledgers[index], ledgers[index + 1]
             rows = tuple(_rows(one, other, compilation.rewrites[index]))
-            found.append(Chapter(step, rows, one.total, other.total))
+            found.append(Chapter(step, rows, one.total, other.total, modules[index] != modules[index + 1]))
     return tuple(found)
 
 
@@ -169,11 +170,11 @@ def explained(compilation: Compilation) -> str:
         "",
         "- modules: operations, but for those that only pass on or view what they read",
         "- params: learnable numbers, without architecture variables",
-        "- MACs: multiply-accumulates of one example, forward; without what batch norm and its fused forms do",
+        "- MACs: multiply-accumulates of one example, forward; the statistics of a batch norm count none",
         "- operators: modules, merges and weighted sums, one each; an operator may launch several kernels",
         "- bytes: activations that operators write, one example, fp32",
         "",
-        *_totals(told),
+        *_totals(_start(compilation), told),
     ]
     for number, chapter in enumerate(told, 1):
         lines += ["", *_chapter(number, chapter)]
@@ -185,8 +186,15 @@ def kind(step: Pass) -> str:
     return "exact" if step.exact else "approximating"
 
 
-def _totals(told: Sequence[Chapter]) -> list[str]:
-    rows = [("relaxed", "", *told[0].before.texts())]
+def _start(compilation: Compilation) -> str:
+    """The name of the stage before the first optimising pass."""
+    return next(
+        name for (name, _), p in zip(compilation.stages, compilation.passes, strict=False) if p.optimises
+    )
+
+
+def _totals(start: str, told: Sequence[Chapter]) -> list[str]:
+    rows = [(start, "", *told[0].before.texts())]
     rows += [(c.step.name, kind(c.step), *c.after.texts()) for c in told]
     return _table(("the network after", "kind", *Figures.names()), rows)
 
@@ -195,7 +203,7 @@ def _chapter(number: int, chapter: Chapter) -> list[str]:
     step = chapter.step
     lines = [f"## {number}. {step.name}: {kind(step)}", "", f"{step.summary}.", ""]
     if not chapter.rows:
-        return [*lines, "Nothing to do."]
+        return [*lines, "It changed none of these figures." if chapter.changed else "Nothing to do."]
     rows = [
         (
             row.rule,

@@ -88,7 +88,7 @@ def test_every_chapter_runs_something() -> None:
 REGISTRATIONS = {
     "ops/__init__.py": ("_ALL = (", "from nasdsl.ops.unshuffle import UNSHUFFLE\n\n_ALL = (UNSHUFFLE,"),
     "passes/__init__.py": ("table={", 'table={"harden": "nasdsl.passes.harden:Harden",'),
-    "compiler.py": ("SWITCHABLE = frozenset({", 'SWITCHABLE = frozenset({"harden",'),
+    "compiler.py": ("SWITCHABLE = frozenset(\n    {", 'SWITCHABLE = frozenset(\n    {"harden",'),
     "methods/__init__.py": ("table={", 'table={"plain": "nasdsl.methods.plain:PLAIN",'),
 }
 TRIAL = """
@@ -109,6 +109,8 @@ else:
 space = nasdsl.load("size8.nas")
 one = space.architecture({"b.op": "swish"})
 program = space.compile("plain", passes="+harden")
+told = [r for found in program.compilation.rewrites for r in found if r.rule.startswith("hswish")]
+assert [(r.graph, len(r.gone)) for r in told] == [("network", 1)]
 net = program.supernet(seed=0)
 net(torch.zeros(2, 3, 8, 8)).sum().backward()
 assert all(p.grad is not None for p in net.architecture_parameters())
