@@ -245,6 +245,20 @@ def test_compile_writes_the_directory_and_names_what_it_wrote(
     assert (folder / "config.toml").read_bytes() != before["config.toml"]
 
 
+def test_explain_prints_the_report_after_the_files(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ["compile", "nasbench201", "--method", "darts", "-o", str(tmp_path)]
+    plain, told = run(capsys, *words), run(capsys, *words, "--explain")
+    report = (tmp_path / "rewrites.md").read_text("utf-8")
+    files, _, rest = told[1].partition("\n\n")
+    assert rest.startswith(report)
+    assert plain == (0, f"{files}\n{rest.removeprefix(report)}", "")
+    run(capsys, *words, "--pass", "-share")
+    assert "share" in report
+    assert "share" not in (tmp_path / "rewrites.md").read_text("utf-8")
+
+
 def test_the_default_directory_is_named_after_space_and_method(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
