@@ -33,9 +33,19 @@ from nasdsl.space.architecture import Architecture
 from nasdsl.space.checked import CheckedSpace
 from nasdsl.space.decisions import Choice, Decision, DecisionTable, Event
 
-PLANNED_PASSES = frozenset({"checkpoint"})
 SWITCHABLE = frozenset(
-    {"lift_none", "search_form", "tie", "simplify", "fold", "share", "normalise", "accumulate", "fan"}
+    {
+        "lift_none",
+        "search_form",
+        "tie",
+        "simplify",
+        "fold",
+        "share",
+        "normalise",
+        "accumulate",
+        "fan",
+        "checkpoint",
+    }
 )
 
 
@@ -166,13 +176,11 @@ def edit_pipeline(pipeline: tuple[Pass, ...], edits: str, settings: Mapping[str,
     """`-name` takes a pass out, `+name` puts it in its place.
 
     Raises:
-        UserError: NAS503 for an unknown pass or one that cannot be switched; NAS901 for a planned one.
+        UserError: NAS503 for an unknown pass or one that cannot be switched.
     """
     result = list(pipeline)
     for edit in filter(None, (e.strip() for e in edits.split(","))):
         sign, name = edit[0], edit[1:]
-        if name in PLANNED_PASSES:
-            raise UserError.plain("NAS901", f"pass `{name}` is not yet available")
         if sign not in "+-" or name not in PASSES:
             raise UserError.plain(
                 "NAS503",

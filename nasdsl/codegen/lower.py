@@ -43,6 +43,7 @@ _RESERVED = (
     "F",
     "super",
     "mix",
+    "recomputed",
     "drop_path",
     "forward",
     "training",
@@ -447,7 +448,11 @@ class _Lowering:
             values.append("w")
         self.init.append((f"self.{attribute} = {target.name}({', '.join(arguments)})", node.loc))
         self.calls[node.id] = attribute
-        self._assign(node, f"self.{attribute}({', '.join(values)})")
+        if node.recompute:
+            self.used.add("nasdsl.runtime.recompute:recomputed")
+            self._assign(node, f"recomputed(self.{attribute}, {', '.join(values)})")
+        else:
+            self._assign(node, f"self.{attribute}({', '.join(values)})")
 
 
 def _names(node: AnyNode) -> tuple[str, ...]:

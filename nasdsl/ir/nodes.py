@@ -152,7 +152,8 @@ class Call(Node):
     """A use of another graph.
 
     `owner` is the path of the decisions it uses; `independent` owners are relative
-    to the owner of the caller.
+    to the owner of the caller. `recompute` keeps its operands only and runs it again in
+    the backward pass (RELAXED only).
     """
 
     kind: ClassVar[str] = "call"
@@ -160,6 +161,7 @@ class Call(Node):
     sizes: tuple[tuple[str, Dim], ...] = ()
     owner: str = ""
     independent: bool = False
+    recompute: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -42,6 +42,8 @@ from nasdsl.ir.nodes import (
 from nasdsl.types import Dim, TensorType, parse_dim
 
 _COMMON = {"id", "operands", "type", "label", "loc"}
+_IF_SET = {"recompute"}
+"""Fields that are printed only where they say yes."""
 
 
 # --- printing ----------------------------------------------------------------
@@ -92,7 +94,9 @@ def print_node(node: AnyNode, *, places: bool = True) -> str:
         for f in attrs.fields(type(node))
         if f.name not in _COMMON and f.name not in _named_fields(node)
     }
-    shown = ", ".join(f"{k}={_value(v)}" for k, v in fields.items() if v not in (None, (), ""))
+    shown = ", ".join(
+        f"{k}={_value(v)}" for k, v in fields.items() if v not in (None, (), "") and (v or k not in _IF_SET)
+    )
     text = f"%{node.id} = {node.kind}({operands})"
     if shown:
         text += f" {{{shown}}}"

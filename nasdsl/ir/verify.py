@@ -207,6 +207,8 @@ class _Verifier:
             return f"{node.graph} reads {len(target.inputs)} values"
         if tuple(n for n, _ in node.sizes) != target.sizes:
             return f"{node.graph} has the sizes {target.sizes}"
+        if node.recompute and self.module.stage is not Stage.RELAXED:
+            return "only a supernet computes a cell twice"
         sizes = dict(node.sizes)
         for given, wanted in zip(self.acts(node), target.inputs, strict=True):
             if isinstance(wanted.type, TensorType) and not self.same(

@@ -14,6 +14,7 @@ from nasdsl.ir.nodes import Branch, Gather, Select
 from nasdsl.methods.base import Scalar, Setting
 from nasdsl.passes.accumulate import Accumulate
 from nasdsl.passes.base import Pass
+from nasdsl.passes.checkpoint import Checkpoint
 from nasdsl.passes.fan import Fan
 from nasdsl.passes.fold import Fold
 from nasdsl.passes.normalise import Normalise
@@ -37,6 +38,15 @@ FORM = (
     Setting("conv_bias", "compile", False, "bias of convolutions in searched cells", "quark0/darts: none"),
     Setting("fold", "compile", True, "fold edge weights into operation weights (exact)", "nasdsl"),
     Setting(
+        "memory_budget_mib",
+        "compile",
+        0,
+        "most that a step at `batch_size` keeps for its backward pass, else cells are computed twice; 0 for no limit",
+        "nasdsl",
+        "MiB",
+        low=0,
+    ),
+    Setting(
         "simplify_kernel_norm",
         "compile",
         True,
@@ -55,6 +65,14 @@ FORM = (
 SEARCH = (
     Setting("epochs", "search", 50, "length of the search", _DARTS, "epochs", low=1),
     Setting("batch_size", "search", 64, "examples a step, of either stream", _DARTS, "examples", low=1),
+    Setting(
+        "accumulate",
+        "search",
+        1,
+        "parts that a step's batch is split into, one after the other, their gradients averaged",
+        "nasdsl",
+        low=1,
+    ),
     Setting(
         "train_fraction",
         "search",
@@ -145,7 +163,13 @@ DATA = (
 def exact_passes(settings: Mapping[str, Scalar]) -> tuple[Pass, ...]:
     """What makes a supernet faster and smaller and changes no number; `--pass -NAME` takes one out."""
     found: tuple[Pass, ...] = (Share(), Normalise(), Accumulate(), Fan())
-    return (Fold(), *found) if settings["fold"] else found
+    if settings["fold"]:
+        found = (Fold(), *found)
+    budget = int(settings["memory_budget_mib"])
+    if budget:
+        at_once = -(-int(settings["batch_size"]) // int(settings["accumulate"]))
+        found = (*found, Checkpoint(budget, at_once))
+    return found
 
 
 def has_decisions(space: CheckedSpace, method: str) -> None:

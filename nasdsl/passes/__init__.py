@@ -23,6 +23,7 @@ PASSES: Registry[type[Pass]] = Registry(
         "normalise": "nasdsl.passes.normalise:Normalise",
         "accumulate": "nasdsl.passes.accumulate:Accumulate",
         "fan": "nasdsl.passes.fan:Fan",
+        "checkpoint": "nasdsl.passes.checkpoint:Checkpoint",
         "specialise": "nasdsl.passes.specialise:Specialise",
         "retrain_form": "nasdsl.passes.retrain_form:RetrainForm",
     },

@@ -11,14 +11,16 @@ present variables. The reference code computes both gradients in both steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasdsl.runtime.standalone.basics import Mistake
 from nasdsl.runtime.standalone.data import Data, Stream, divide
 from nasdsl.runtime.standalone.training import make_sgd
 from nasdsl.runtime.supernet import SupernetBase
@@ -71,74 +73,125 @@ def warmup_length(settings: Mapping[str, Any]) -> int:
     return length
 
 
-def _step(
+@dataclass(frozen=True)
+class Manner:
+    """How a step is computed.
+
+    Attributes:
+        clip: largest norm of the gradient; 0 leaves it.
+        cast: around the forward pass.
+        accumulate: micro-batches that a batch is split into.
+    """
+
+    clip: float = 0.0
+    cast: AbstractContextManager[Any] = field(default_factory=nullcontext)
+    accumulate: int = 1
+
+
+class Optimizer(Protocol):
+    """What a step asks of an optimiser."""
+
+    def zero_grad(self, set_to_none: bool = True) -> None: ...
+
+    def step(self) -> Any: ...
+
+
+def micro_batches(batch: Batch, count: int) -> Iterator[tuple[float, Batch]]:
+    """A batch in parts that are as equal as they can be, each with its share of the examples.
+
+    Raises:
+        Mistake: fewer examples than parts.
+    """
+    total = len(batch[1])
+    if count > total:
+        raise Mistake(f"accumulate={count} splits a batch of {total} examples: make it smaller")
+    for x, y in zip(*(torch.tensor_split(part, count) for part in batch), strict=True):
+        yield len(y) / total, (x, y)
+
+
+def step(
     net: SupernetBase,
     parameters: Sequence[nn.Parameter],
     batch: Batch,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     loss_of: Loss,
     extra: Tensor | None,
-    clip: float,
-    cast: AbstractContextManager[Any],
+    manner: Manner,
 ) -> Tensor:
-    """One step of some of the parameters; the others are constants meanwhile."""
+    """One step of some of the parameters; the others are constants meanwhile.
+
+    The gradient is that of the mean loss over the examples, whatever the number of micro-batches. Batch
+    norm takes its statistics from what goes through it at once, so it sees micro-batches: the memory of a
+    step is that of one of them, and statistics over all would need them all at once.
+    """
     wanted = {id(p) for p in parameters}
     others = [p for p in net.parameters() if id(p) not in wanted and p.requires_grad]
     for parameter in others:
         parameter.requires_grad_(False)
+    losses = []
     try:
-        with cast:
-            loss = loss_of(net(batch[0]), batch[1])
-        total = loss if extra is None else loss + extra
         optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        if clip > 0:
-            nn.utils.clip_grad_norm_(parameters, clip)
+        for share, (x, y) in micro_batches(batch, manner.accumulate):
+            with manner.cast:
+                loss = loss_of(net(x), y)
+            if manner.accumulate > 1:
+                loss = share * loss
+            total = loss if extra is None else loss + extra
+            total.backward()  # type: ignore[no-untyped-call]
+            extra = None
+            losses.append(loss.detach())
+        if manner.clip > 0:
+            nn.utils.clip_grad_norm_(parameters, manner.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     finally:
         for parameter in others:
             parameter.requires_grad_(True)
-    return loss.detach()
+    return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
 
 def architecture_step(
     net: SupernetBase,
     batch: Batch,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     *,
     loss: Loss = F.cross_entropy,
     penalty: Tensor | None = None,
     cast: AbstractContextManager[Any] | None = None,
+    accumulate: int = 1,
 ) -> Tensor:
     """One step of the variables on a validation batch.
 
     Args:
         batch: examples (B, ...) and labels (B,).
+        loss: a mean over examples.
         penalty: a differentiable function of the variables, shape (), that is added to the loss.
+        accumulate: micro-batches that the batch is split into.
 
     Returns:
         The loss without the penalty, shape (), detached.
     """
-    variables = net.architecture_parameters()
-    return _step(net, variables, batch, optimizer, loss, penalty, 0.0, cast or nullcontext())
+    manner = Manner(0.0, cast or nullcontext(), accumulate)
+    return step(net, net.architecture_parameters(), batch, optimizer, loss, penalty, manner)
 
 
 def weight_step(
     net: SupernetBase,
     batch: Batch,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     *,
     loss: Loss = F.cross_entropy,
     clip: float = 5.0,
     cast: AbstractContextManager[Any] | None = None,
+    accumulate: int = 1,
 ) -> Tensor:
     """One step of the weights on a training batch, their gradient clipped to norm `clip` (0: not).
 
     Returns:
         The loss, shape (), detached.
     """
-    return _step(net, net.weight_parameters(), batch, optimizer, loss, None, clip, cast or nullcontext())
+    manner = Manner(clip, cast or nullcontext(), accumulate)
+    return step(net, net.weight_parameters(), batch, optimizer, loss, None, manner)
 
 
 @torch.no_grad()

@@ -111,6 +111,9 @@ def depthwise(
         wide = _forward(_side_by_side(inputs, copies), weight, how)
         made = wide.chunk(copies, 1)
     else:
+        if torch.is_autocast_enabled("cpu"):  # which does not see into a function of our own
+            dtype = torch.get_autocast_dtype("cpu")
+            inputs, weight = [x.to(dtype) for x in inputs], weight.to(dtype)
         made = _Depthwise.apply(how, weight, *inputs)  # type: ignore[no-untyped-call]
     if bias is None:
         return made
@@ -213,7 +216,7 @@ def _weight_gradients(x: Tensor, gradients: Sequence[Tensor], like: Tensor, how:
     kernel = like.shape[-1]
     if how.dilation == 2 and how.stride == 1 and how.padding == kernel - 1:
         x, gradients, how = phases(x), [phases(g) for g in gradients], Geometry(1, how.padding // 2, 1)
-    known = kernel <= WIDEST or x.dtype != torch.float32 or gradients[0].numel() <= SMALL
+    known = kernel <= WIDEST or x.dtype != torch.float32
     if known or how.dilation != 1 or how.stride != 1:
         return [_native(g, x, like, how, (False, True))[1] for g in gradients]
     width = gradients[0].shape[-1]

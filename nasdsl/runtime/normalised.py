@@ -20,16 +20,22 @@ its mean and M_i = G' z_i, the backward pass needs M_i and one product more:
     d a_i = <M_i, V_i>             d z_i = a_i G V_i + 2/n z_i dS_i.
 
 Statistics are of centred rows: the form E[z z'] - m m' loses three digits where the mean
-is a hundred times the deviation.
+is a hundred times the deviation. Under autocast images are in its format, statistics and all
+sums over pixels in float32 (`nasdsl.runtime.precision`).
+
+`torch.compile` sees the same algebra as plain operations: it makes the backward pass itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from nasdsl.runtime.precision import LOW, dot, image_format, product, wide, without_autocast
 
 Rows = Tensor
 """An image (B, C, H, W) as rows (B*H*W, C)."""
@@ -54,14 +60,14 @@ class _Maps:
         scaled: the rescaled filters V, (k, D, C).
     """
 
-    def __init__(self, inputs: Sequence[Tensor], weight: Tensor, eps: float) -> None:
+    def __init__(self, inputs: Sequence[Tensor], weight: Tensor, eps: float, dtype: torch.dtype) -> None:
         count = len(inputs)
         self.weight = weight.view(count, -1, weight.shape[1])
-        self.z, self.mean = _centred(inputs)
+        self.z, self.mean = (_traced if torch.is_grad_enabled() else _centred)(inputs, dtype)
         self._statistics(eps)
 
     def _statistics(self, eps: float) -> None:
-        self.covariance = torch.bmm(self.z.transpose(1, 2), self.z) / self.z.shape[1]
+        self.covariance = product(self.z.transpose(1, 2), self.z) / self.z.shape[1]
         self.spread = torch.bmm(self.weight, self.covariance)  # W S, (k, D, C)
         self.variance = (self.spread * self.weight).sum(2).clamp_min(0)
         self.inverse = (self.variance + eps).rsqrt()
@@ -72,33 +78,48 @@ class _Maps:
         if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
             return
         n = self.z.shape[1]
-        mean = torch.bmm(self.weight, self.mean.unsqueeze(2)).flatten()
+        mean = torch.bmm(self.weight, self.mean.unsqueeze(2)).flatten().detach()
         if bias is not None:
-            mean = mean + bias
+            mean = mean + bias.detach()
+        variance = self.variance.flatten().detach().to(norm.running_var.dtype)
         momentum = 0.1 if norm.momentum is None else norm.momentum
         norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), momentum)
-        norm.running_var.lerp_(self.variance.flatten().to(norm.running_var.dtype) * (n / (n - 1)), momentum)
+        norm.running_var.lerp_(variance * (n / (n - 1)), momentum)
         norm.num_batches_tracked.add_(1)
 
 
-def _centred(inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """The inputs as rows less their means, (k, n, C), and the means (k, C)."""
+def _centred(inputs: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The inputs as rows less their means, (k, n, C) in a format, and the means (k, C)."""
     first = rows(inputs[0])
-    if first.device.type == "cpu":
-        z = first.new_empty(len(inputs), *first.shape)
+    if first.device.type == "cpu" and dtype not in LOW:
+        z = first.new_empty(len(inputs), *first.shape, dtype=dtype)
     else:  # side by side, so that one product sums them all
-        z = first.new_empty(first.shape[0], len(inputs), first.shape[1]).transpose(0, 1)
+        z = first.new_empty(first.shape[0], len(inputs), first.shape[1], dtype=dtype).transpose(0, 1)
     means = []
     for index, x in enumerate(inputs):
         flat = rows(x)
-        mean = flat.mean(0)
+        mean = flat.mean(0, dtype=wide(flat.dtype))
         torch.sub(flat, mean, out=z[index])
         means.append(mean)
     return z, torch.stack(means)
 
 
+def _traced(inputs: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The same, for autograd to follow."""
+    flats = [rows(x) for x in inputs]
+    means = [flat.mean(0, dtype=wide(flat.dtype)) for flat in flats]
+    centred = [(flat - mean).to(dtype) for flat, mean in zip(flats, means, strict=True)]
+    return torch.stack(centred, 1).transpose(0, 1), torch.stack(means)
+
+
+def _less_mean(flat: Rows, dtype: torch.dtype) -> Rows:
+    mean = flat.mean(0, dtype=wide(flat.dtype))
+    return flat - mean if mean.dtype == dtype else torch.sub(flat, mean, out=flat.new_empty(0, dtype=dtype))
+
+
 def _summed(z: Tensor, filters: Tensor) -> Rows:
     """`sum_i z_i f_i'`: z (k, n, C) and filters (k, D, C) to (n, D)."""
+    filters = filters.to(z.dtype)
     side = z.transpose(0, 1)
     if side.is_contiguous():
         return torch.mm(side.flatten(1), filters.transpose(1, 2).flatten(0, 1))
@@ -108,25 +129,36 @@ def _summed(z: Tensor, filters: Tensor) -> Rows:
     return total
 
 
+def _with_terms(maps: _Maps, factors: Tensor, terms: Sequence[Tensor]) -> Tensor:
+    """The weighted sum of plain terms and of what the maps make, an image."""
+    made = _summed(maps.z, factors[len(terms) :].view(-1, 1, 1) * maps.scaled)
+    total = made.to(wide(made.dtype)) if terms else made
+    for index, term in enumerate(terms):
+        total.addcmul_(rows(term), factors[index])
+    # As wide as the widest term, which is what a plain sum would be.
+    dtype = made.dtype if all(t.dtype in LOW for t in terms) else total.dtype
+    return total.to(dtype)
+
+
 def _backward(
     z: Tensor,
     weight: Tensor,
     scaled: Tensor,
     spread: Tensor,
     inverse: Tensor,
-    product: Tensor,
+    back_on_z: Tensor,
     factor: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """The gradient of the filters, and the matrix that takes z to its part of its gradient.
 
     Args:
-        product: M, (k, D, C).
+        back_on_z: M, (k, D, C).
         factor: the weights a of the sum, (k, 1, 1); None for ones.
 
     Returns:
         d W (k, D, C), and 2/n dS (k, C, C).
     """
-    to_scaled = product if factor is None else factor * product
+    to_scaled = back_on_z if factor is None else factor * back_on_z
     to_weight = to_scaled * inverse.unsqueeze(2)
     # Through the scale: d inverse = <d V, W>, d variance = -1/2 inverse^3 d inverse.
     to_variance = -0.5 * inverse.pow(3) * (to_scaled * weight).sum(2)
@@ -144,17 +176,15 @@ class _Sum(torch.autograd.Function):
         plain: int,
         norm: nn.BatchNorm2d,
         bias: Tensor | None,
+        dtype: torch.dtype,
         factors: Tensor,
         weight: Tensor,
         *x: Tensor,
     ) -> Tensor:
-        maps = _Maps(x[plain:], weight, norm.eps)
+        maps = _Maps(x[plain:], weight, norm.eps, dtype)
         maps.update(norm, bias)
-        total = _summed(maps.z, factors[plain:].view(-1, 1, 1) * maps.scaled)
-        for index, term in enumerate(x[:plain]):
-            total.addcmul_(rows(term), factors[index])
+        total = _with_terms(maps, factors, x[:plain])
         ctx.plain = plain
-        ctx.count = len(x)
         ctx.save_for_backward(
             maps.z, maps.weight, maps.scaled, maps.spread, maps.inverse, factors, *x[:plain]
         )
@@ -162,33 +192,34 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
+    @without_autocast
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         z, weight, scaled, spread, inverse, factors, *terms = ctx.saved_tensors
         plain = ctx.plain
         wanted = ctx.needs_input_grad
         flat = rows(gradient)
         count, _, channels = z.shape
-        centred = flat - flat.mean(0)
-        product = torch.bmm(centred.t().expand(count, -1, -1), z)
+        centred = _less_mean(flat, z.dtype)
+        back_on_z = product(centred.t().expand(count, -1, -1), z)
         factor = factors[plain:].view(-1, 1, 1)
-        to_weight, back = _backward(z, weight, scaled, spread, inverse, product, factor)
+        to_weight, back = _backward(z, weight, scaled, spread, inverse, back_on_z, factor)
         to_factors = None
-        if wanted[3]:
-            dots = [torch.dot(flat.reshape(-1), rows(t).reshape(-1)) for t in terms]
-            normal = (product * scaled).sum((1, 2))
+        if wanted[4]:
+            dots = [dot(flat, rows(t)) for t in terms]
+            normal = (back_on_z * scaled).sum((1, 2))
             to_factors = torch.cat([torch.stack(dots), normal]) if dots else normal
         to_inputs: list[Tensor | None] = [
-            gradient * factors[index] if wanted[5 + index] else None for index in range(plain)
+            gradient * factors[index] if wanted[6 + index] else None for index in range(plain)
         ]
-        if any(wanted[5 + plain :]):
+        if any(wanted[6 + plain :]):
             # One block an input, so that whoever reads its gradient finds it without gaps.
-            to_z = torch.bmm(centred.expand(count, -1, -1), factor * scaled)
-            to_z.baddbmm_(z, back)
+            to_z = torch.bmm(centred.expand(count, -1, -1), (factor * scaled).to(z.dtype))
+            to_z.baddbmm_(z, back.to(z.dtype))
             to_inputs.extend(image(part, gradient) for part in to_z)
         else:
             to_inputs.extend([None] * count)
-        filters = to_weight.reshape(-1, channels, 1, 1) if wanted[4] else None
-        return None, None, None, to_factors, filters, *to_inputs
+        filters = to_weight.reshape(-1, channels, 1, 1) if wanted[5] else None
+        return None, None, None, None, to_factors, filters, *to_inputs
 
 
 class _Each(torch.autograd.Function):
@@ -196,11 +227,17 @@ class _Each(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, norm: nn.BatchNorm2d, bias: Tensor | None, relu: bool, weight: Tensor, *inputs: Tensor
+        ctx: Any,
+        norm: nn.BatchNorm2d,
+        bias: Tensor | None,
+        relu: bool,
+        dtype: torch.dtype,
+        weight: Tensor,
+        *inputs: Tensor,
     ) -> tuple[Tensor, ...]:
-        maps = _Maps(inputs, weight, norm.eps)
+        maps = _Maps(inputs, weight, norm.eps, dtype)
         maps.update(norm, bias)
-        made = torch.bmm(maps.z, maps.scaled.transpose(1, 2))
+        made = torch.bmm(maps.z, maps.scaled.transpose(1, 2).to(dtype))
         if relu:
             made.relu_()
         ctx.relu = relu
@@ -210,22 +247,72 @@ class _Each(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
+    @without_autocast
     def backward(ctx: Any, *incoming: Tensor) -> tuple[Tensor | None, ...]:
         z, weight, scaled, spread, inverse, *result = ctx.saved_tensors
         if ctx.relu:
             passed = torch.empty_like(result[0])
             for target, made, gradient in zip(passed, result[0], incoming, strict=True):
                 torch.ops.aten.threshold_backward.grad_input(rows(gradient), made, 0, grad_input=target)
-            centred = passed.sub_(passed.mean(1, keepdim=True))
+            centred = passed.sub_(passed.mean(1, keepdim=True, dtype=wide(passed.dtype)))
         else:
-            centred, _ = _centred(incoming)
-        product = torch.bmm(centred.transpose(1, 2), z)
-        to_weight, back = _backward(z, weight, scaled, spread, inverse, product, None)
+            centred, _ = _centred(incoming, z.dtype)
+        back_on_z = product(centred.transpose(1, 2), z)
+        to_weight, back = _backward(z, weight, scaled, spread, inverse, back_on_z, None)
         to_inputs: list[Tensor | None] = [None] * len(incoming)
-        if any(ctx.needs_input_grad[4:]):
-            to_z = torch.bmm(centred, scaled).baddbmm_(z, back)
+        if any(ctx.needs_input_grad[5:]):
+            to_z = torch.bmm(centred, scaled.to(z.dtype)).baddbmm_(z, back.to(z.dtype))
             to_inputs = [image(part, incoming[0]) for part in to_z]
-        return None, None, None, to_weight.reshape(-1, weight.shape[2], 1, 1), *to_inputs
+        return None, None, None, None, to_weight.reshape(-1, weight.shape[2], 1, 1), *to_inputs
+
+
+def _sum(plain: int, norm: nn.BatchNorm2d, conv: nn.Conv2d, factors: Tensor, *x: Tensor) -> Tensor:
+    """`_Sum`, or what `torch.compile` can follow."""
+    _several(x[plain])
+    dtype = image_format(x[plain])
+    if torch.compiler.is_compiling():
+        return _sum_traced(plain, norm, conv, dtype, factors, *x)
+    with _own_formats(x[0]):
+        made: Tensor = _Sum.apply(plain, norm, conv.bias, dtype, factors, conv.weight, *x)  # type: ignore[no-untyped-call]
+    return made
+
+
+def _sum_traced(
+    plain: int, norm: nn.BatchNorm2d, conv: nn.Conv2d, dtype: torch.dtype, factors: Tensor, *x: Tensor
+) -> Tensor:
+    with torch.autocast(x[0].device.type, enabled=False):
+        maps = _Maps(x[plain:], conv.weight, norm.eps, dtype)
+        maps.update(norm, conv.bias)
+        return image(_with_terms(maps, factors, x[:plain]), x[0])
+
+
+def _each(
+    norm: nn.BatchNorm2d, conv: nn.Conv2d, relu: bool, inputs: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """`_Each`, or what `torch.compile` can follow."""
+    _several(inputs[0])
+    dtype = image_format(inputs[0])
+    if torch.compiler.is_compiling():
+        return _each_traced(norm, conv, relu, dtype, inputs)
+    with _own_formats(inputs[0]):
+        made: tuple[Tensor, ...] = _Each.apply(norm, conv.bias, relu, dtype, conv.weight, *inputs)  # type: ignore[no-untyped-call]
+    return made
+
+
+def _each_traced(
+    norm: nn.BatchNorm2d, conv: nn.Conv2d, relu: bool, dtype: torch.dtype, inputs: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    with torch.autocast(inputs[0].device.type, enabled=False):
+        maps = _Maps(inputs, conv.weight, norm.eps, dtype)
+        maps.update(norm, conv.bias)
+        made = torch.bmm(maps.z, maps.scaled.transpose(1, 2).to(dtype))
+        return tuple(image(torch.relu(part) if relu else part, inputs[0]) for part in made)
+
+
+def _own_formats(x: Tensor) -> AbstractContextManager[Any]:
+    """Autocast off: matrix products on statistics are not for it."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
 class PointwiseNorm(nn.Module):
@@ -253,9 +340,8 @@ class PointwiseNorm(nn.Module):
         if not self.training:
             y: Tensor = self.norm(self.conv(torch.cat(inputs, 1)))
             return (torch.relu(y) if self.relu else y).chunk(len(inputs), 1)
-        _several(inputs[0])
         bias = self.conv.bias
-        made: tuple[Tensor, ...] = _Each.apply(self.norm, bias, self.relu, self.conv.weight, *inputs)  # type: ignore[no-untyped-call]
+        made = _each(self.norm, self.conv, self.relu, inputs)
         # Batch norm takes a bias out again: its gradient is zero, but it is one.
         return made if bias is None else tuple(y + 0 * bias.sum() for y in made)
 
@@ -278,10 +364,7 @@ class NormalisedMix(nn.Module):
         factors = torch.stack(tuple(weights))
         if not self.training:
             return self._with_running_statistics(factors, plain, inputs)
-        _several(inputs[0])
-        made: Tensor = _Sum.apply(  # type: ignore[no-untyped-call]
-            len(plain), self.norm, self.conv.bias, factors, self.conv.weight, *plain, *inputs
-        )
+        made = _sum(len(plain), self.norm, self.conv, factors, *plain, *inputs)
         return made if self.conv.bias is None else made + 0 * self.conv.bias.sum()
 
     def _with_running_statistics(

@@ -14,6 +14,7 @@ BILEVEL_RULES = {
     **DATA_RULES,
     "epochs": Rule(int, 1),
     "batch_size": Rule(int, 1),
+    "accumulate": Rule(int, 1),
     "train_fraction": Rule(float, 0.05, 0.95),
     "weight_lr": Rule(float, 0),
     "weight_lr_min": Rule(float, 0),

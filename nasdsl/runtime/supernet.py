@@ -42,7 +42,9 @@ class SupernetBase(nn.Module):
 
     def mixing(self) -> dict[str, dict[str, Tensor]]:
         """The weights of every mixed operation, by owner and by vector, from the variables."""
-        return {owner: self.variables[key](self.temperature) for owner, key in self.OWNERS.items()}
+        # A few numbers: autocast would save nothing and round the marginals.
+        with torch.autocast(next(self.variables.parameters()).device.type, enabled=False):
+            return {owner: self.variables[key](self.temperature) for owner, key in self.OWNERS.items()}
 
     def architecture_parameters(self) -> list[nn.Parameter]:
         """Operation and topology variables."""

@@ -33,7 +33,7 @@ class _Parser(argparse.ArgumentParser):
 def read_arguments(
     description: str, argv: list[str] | None = None, model: bool = False
 ) -> argparse.Namespace:
-    """The command line that search and retraining share; `model` adds what only retraining takes."""
+    """The command line of search, or with `model` of retraining; most of it they share."""
     parser = _Parser(description=description, allow_abbrev=False)
     add = parser.add_argument
     add(
@@ -58,6 +58,9 @@ def read_arguments(
             metavar="FILE",
             help="the model.py to train (default: that of the run)",
         )
+    else:
+        add("--compile", action="store_true", help="torch.compile, once a class of cells (minutes at first)")
+        add("--cuda-graph", action="store_true", help="record both steps once and replay them (CUDA)")
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         options = [o for action in parser._actions for o in action.option_strings]
