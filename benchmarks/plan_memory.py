@@ -3,7 +3,8 @@
     python benchmarks/plan_memory.py [--json FILE]
 
 Measured with torch's allocator: every allocation and release that `torch.profiler` sees during one
-weight step and one architecture step, summed in time order on top of what is held before.
+weight step and one architecture step, summed in time order on top of what is held before. The
+supernets are those of the methods, and a few with optimising passes left out or put in.
 """
 
 from __future__ import annotations
@@ -35,6 +36,19 @@ CASES = [
     ("cream", "darts", {"resolution": 64, "depths": [1, 1, 1, 1, 1]}, 4),
 ]
 
+VARIANTS = [
+    ("darts", "darts", {"C": 8, "layers": 5, "resolution": 32}, 16, "+simplify"),
+    ("darts", "darts", {"C": 8, "layers": 5, "resolution": 32}, 16, "-fan"),
+    ("darts", "darts", {"C": 8, "layers": 5, "resolution": 32}, 16, "-normalise"),
+    ("darts", "toponas", {"C": 8, "layers": 5, "resolution": 32}, 16, "-simplify"),
+    ("darts", "darts", {"C": 8, "layers": 5, "resolution": 32}, 16, "-share,-normalise,-accumulate,-fan"),
+    ("nasbench201", "darts", {"C": 8, "N": 2}, 64, "+simplify"),
+    ("nasbench201", "toponas", {"C": 8, "N": 2}, 64, "-simplify,-fold"),
+    ("hierarchical", "darts", {"C": 8, "N": 1}, 16, "+simplify"),
+    ("cream", "darts", {"resolution": 64, "depths": [1, 1, 1, 1, 1]}, 16, "+simplify"),
+]
+"""Supernets with other passes than their method's."""
+
 
 def peak_of(action: object) -> int:
     """Bytes above the start at the highest moment of an action."""
@@ -60,9 +74,9 @@ def held(net: torch.nn.Module, *optimizers: torch.optim.Optimizer) -> int:
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
-def measure(space: nasdsl.Space, method: str, batch: int) -> dict[str, float]:
+def measure(space: nasdsl.Space, method: str, batch: int, passes: str = "") -> dict[str, float]:
     """Both steps of one supernet, after one of each has made the optimisers' states."""
-    program = space.compile(method)
+    program = space.compile(method, passes=passes)
     net = program.supernet(seed=0)
     settings = program.compilation.settings
     weights, variables = bilevel.weight_optimizer(net, settings), bilevel.variable_optimizer(net, settings)
@@ -83,7 +97,9 @@ def measure(space: nasdsl.Space, method: str, batch: int) -> dict[str, float]:
         "predicted": predicted.peak,
         "error": predicted.peak / measured - 1,
         "weights_step": peaks["weights"],
+        "weights_error": predicted.weights_step / peaks["weights"] - 1,
         "variables_step": peaks["variables"],
+        "variables_error": predicted.variables_step / peaks["variables"] - 1,
     }
 
 
@@ -93,14 +109,15 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
-    for name, method, params, batch in CASES:
-        row = {"space": name, "method": method, "params": params, "batch": batch}
-        row.update(measure(nasdsl.load(name, **params), method, batch))
+    for name, method, params, batch, passes in [*((*c, "") for c in CASES), *VARIANTS]:
+        row = {"space": name, "method": method, "params": params, "batch": batch, "passes": passes}
+        row.update(measure(nasdsl.load(name, **params), method, batch, passes))
         rows.append(row)
         print(
-            f"{name:13} {method:8} {params!s:52} B={batch:<3} measured {row['measured'] / 2**20:8.1f} MiB  "
+            f"{name:13} {method:8} {params!s:52} B={batch:<3} {passes:35} "
+            f"measured {row['measured'] / 2**20:8.1f} MiB  "
             f"predicted {row['predicted'] / 2**20:8.1f} MiB  {100 * row['error']:+6.1f} %  "
-            f"(w {row['weights_step'] / 2**20:.1f}, a {row['variables_step'] / 2**20:.1f})",
+            f"(w {100 * row['weights_error']:+.1f} %, a {100 * row['variables_error']:+.1f} %)",
             flush=True,
         )
     worst = max(abs(r["error"]) for r in rows)

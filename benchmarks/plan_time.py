@@ -2,7 +2,8 @@
 
     python benchmarks/plan_time.py [--device cpu] [--json FILE]
 
-Medians of a few steps; a weight step and an architecture step together.
+Medians of a few steps; a weight step and an architecture step together. The device is measured anew
+before each supernet, because others may be at work on it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 from statistics import median
 
+import attrs
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -31,8 +33,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    rates = calibrate(args.device)
-    print(rates)
     rows = []
     for name, method, params, batch in CASES:
         space = nasdsl.load(name, **params)
@@ -43,6 +43,7 @@ def main() -> None:
         variables = bilevel.variable_optimizer(net, settings)
         x = torch.randn(batch, *space.checked.input.evaluate({}), device=args.device)
         y = torch.randint(0, space.checked.classes, (batch,), device=args.device)
+        rates = calibrate(args.device)
         found = []
         for step in range(6):
             begun = time.perf_counter()
@@ -60,6 +61,7 @@ def main() -> None:
                 "measured": measured,
                 "predicted": predicted,
                 "error": predicted / measured - 1,
+                "rates": attrs.asdict(rates),
                 "raw": found,
             }
         )

@@ -12,7 +12,15 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from nasdsl.cli.arguments import Parser, assignments, at_least, file_argument, json_argument
+from nasdsl.cli.arguments import (
+    CommandLineError,
+    Parser,
+    assignments,
+    at_least,
+    file_argument,
+    json_argument,
+    method_arguments,
+)
 from nasdsl.cli.dispatch import FINE, WRONG_INPUT
 from nasdsl.cli.space import load
 from nasdsl.diagnostics import render
@@ -25,10 +33,7 @@ if TYPE_CHECKING:
 def configure(parser: Parser) -> None:
     """Declares the options."""
     file_argument(parser)
-    parser.add_argument("--method", metavar="M", help="a name from `nasdsl methods`")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="K=V", help="set a setting of the method"
-    )
+    method_arguments(parser, required=False)
     parser.add_argument(
         "--batch", type=at_least(1), metavar="N", help="examples a step (default: the method's)"
     )
@@ -38,18 +43,30 @@ def configure(parser: Parser) -> None:
         help="measure this device (cpu, cuda) for a few seconds and predict step times",
     )
     json_argument(parser)
-    parser.example("nasdsl plan darts --method toponas --batch 64", "nasdsl plan cream --json")
+    parser.example(
+        "nasdsl plan darts --method toponas --pass +simplify --batch 64", "nasdsl plan cream --json"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Plans."""
     from nasdsl.planning.report import plan
 
+    settings = assignments("--set", args.settings, words=True)
+    if args.method is None:
+        for option, given in (
+            ("--set", settings),
+            ("--pass", args.passes),
+            ("--batch", args.batch),
+            ("--device", args.device),
+        ):
+            if given:
+                raise CommandLineError(f"{option} says how to search: it needs --method")
     space = load(args.file, assignments("--param", args.param), args.allow_python)
     sys.set_int_max_str_digits(0)
     if space.population.tally.high > 10**9:
         print("counting distinct networks may take half a minute...", file=sys.stderr, flush=True)
-    found = plan(space.checked, args.method, assignments("--set", args.set), args.batch, args.device)
+    found = plan(space.checked, args.method, settings, args.batch, args.device, args.passes)
     if args.json:
         print(json.dumps(_record(found)))
     else:
@@ -112,7 +129,8 @@ def _lines(found: Plan) -> Iterator[tuple[str, str]]:
         was, now = each.operations
         saved = each.peak[0] - each.peak[1]
         memory_word = f"{_bytes(saved)} less memory" if saved >= 0 else f"{_bytes(-saved)} MORE memory"
-        yield f"pass {each.name}", f"{was - now:,} of {was:,} nodes gone, {memory_word}"
+        exact = "" if each.exact else "; approximating"
+        yield f"pass {each.name}", f"{was - now:,} of {was:,} operations gone, {memory_word}{exact}"
 
 
 def _record(found: Plan) -> dict[str, Any]:

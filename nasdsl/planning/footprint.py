@@ -41,7 +41,8 @@ class Footprint:
 
     Attributes:
         kept: values that autograd holds until the backward pass.
-        extra: bytes that autograd alone holds: indices, centred inputs, copies.
+        extra: bytes that autograd alone holds: indices, centred inputs, copies. They are there for a
+            moment where nothing is kept.
         forward: bytes more for a moment while it runs.
         backward: bytes more, beside the gradients that it makes, at the worst moment of its backward pass.
     """
@@ -83,15 +84,15 @@ def footprint(step: Step, traced: Trace, situation: Situation) -> Footprint:
     if step.op == "pointwise_norm":
         centred = _bytes(step.reads[0], traced, situation)
         copy = made if step.biased and step.relu else 0
-        kept = (step.writes,) if step.relu and not step.biased else ()
+        result = (step.writes,) if step.relu and not step.biased else ()
         return Footprint(
-            kept, centred + copy + _matrices(step), made if step.biased else 0, backward=made + _matrices(step)
+            result,
+            centred + copy + _matrices(step),
+            made if step.biased else 0,
+            backward=made + _matrices(step),
         )
     if step.op == "mix":
-        # A product and the new total stand beside the old total; backward, a product for each weight.
-        kept = step.reads if situation.variables else ()
-        alone = len(step.reads) == 1
-        return Footprint(kept, 0, 0 if alone else 2 * made, made if situation.variables else 0)
+        return Footprint(step.reads if situation.variables else ())
     if step.op == "sum":
         return Footprint(forward=made if len(step.reads) > 2 else 0)
     if step.op == "max_pool":
@@ -101,12 +102,6 @@ def footprint(step: Step, traced: Trace, situation: Situation) -> Footprint:
     if step.op in SAVES_INPUT or (step.op == "linear" and situation.weights):
         return Footprint(step.reads)
     return Footprint((step.writes,) if step.op in SAVES_OUTPUT else ())
-
-
-def momentary(step: Step, traced: Trace, situation: Situation) -> int:
-    """Bytes more while a step runs whose result needs no gradient, so that nothing is kept."""
-    found = footprint(step, traced, situation)
-    return found.forward + (found.extra if step.op in (*DEPTHWISE, "accumulate", "pointwise_norm") else 0)
 
 
 def _bytes(value: int, traced: Trace, situation: Situation) -> int:
@@ -122,7 +117,7 @@ def _conv(step: Step, traced: Trace, situation: Situation) -> Footprint:
     # The input is kept even where its weight gets no gradient: torch saves it in either case.
     kept, how, blend = step.reads, step.geometry, FLOAT * step.blended
     if how.kernel != 1 or how.stride == 1 or how.padding != 0:
-        return Footprint(kept, blend, 0, blend)
+        return Footprint(kept, blend, blend, 2 * blend)
     # Every `stride`-th pixel is taken first: a copy, and a gradient that is spread axis by axis.
     whole = _bytes(step.reads[0], traced, situation)
     few = whole // how.stride**2
@@ -149,29 +144,40 @@ def _depthwise(step: Step, traced: Trace, situation: Situation) -> Footprint:
     y = _bytes(step.writes, traced, situation) // lanes
     forward, backward = (lanes * y if step.biased else 0), 0
     wanted = situation.weights or step.blended > 0
-    thinned = how.dilation == 2 and how.stride == 2 and how.padding % 2 == 0
+    thinned = _thinned(how)
     if thinned:  # only even rows and columns are read, copied together
         backward += sources * (x // 2)  # their gradient is spread axis by axis
         x, how = x // 4, Geometry(how.kernel, 1, how.padding // 2, 1)
-    joined = lanes > 1 and x <= FLOAT * SMALL
+    together = joined(step, traced, situation.batch)
     blend = FLOAT * step.blended
     kept, extra = step.reads, 0
-    if joined and sources == 1:
+    if together and sources == 1:
         forward += lanes * x
         backward += 2 * lanes * x + lanes * y
-    elif joined:
+    elif together:
         kept, extra = (), lanes * x
         forward += lanes * x if thinned else 0
         backward += lanes * y
     elif sources == 1:
         backward += (lanes - 1) * x
     if thinned:
-        kept, extra = (), lanes * x if joined and sources > 1 else sources * x
+        kept, extra = (), lanes * x if together and sources > 1 else sources * x
         backward += x * sources
     if wanted:
-        together = (lanes * x, lanes * y) if joined else (x, y if sources > 1 else lanes * y)
-        backward += _filters(how, *together)
-    return Footprint(kept, extra + blend, forward, backward + blend)
+        sizes = (lanes * x, lanes * y) if together else (x, y if sources > 1 else lanes * y)
+        backward += _filters(how, *sizes)
+    return Footprint(kept, extra + blend, forward + blend, backward + 2 * blend)
+
+
+def joined(step: Step, traced: Trace, batch: int) -> bool:
+    """Whether depthwise convolutions side by side are one call: where the images are small."""
+    numbers = traced.numbers[step.reads[0]] * batch // (step.lanes if step.op == "dwconv_lanes" else 1)
+    return step.lanes > 1 and numbers // (4 if _thinned(step.geometry) else 1) <= SMALL
+
+
+def _thinned(how: Geometry) -> bool:
+    """Whether only even rows and columns are read."""
+    return how.dilation == 2 and how.stride == 2 and how.padding % 2 == 0
 
 
 def _filters(how: Geometry, x: int, y: int) -> int:
@@ -180,5 +186,7 @@ def _filters(how: Geometry, x: int, y: int) -> int:
         return 0
     phases = how.dilation == 2 and how.stride == 1 and how.padding == how.kernel - 1
     copies = x + y if phases else 0
-    small = how.kernel <= WIDEST or y <= FLOAT * SMALL or (how.dilation != 1 and not phases) or how.stride != 1
+    small = (
+        how.kernel <= WIDEST or y <= FLOAT * SMALL or (how.dilation != 1 and not phases) or how.stride != 1
+    )
     return copies if small else copies + 2 * x

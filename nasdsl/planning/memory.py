@@ -19,9 +19,8 @@ import attrs
 from nasdsl.compiler import Compilation
 from nasdsl.ir.cost import module_count
 from nasdsl.ir.nodes import Var
-from nasdsl.planning.footprint import FLOAT, VIEWS, Footprint, Situation, footprint, momentary, trains
+from nasdsl.planning.footprint import FLOAT, VIEWS, Footprint, Situation, footprint, trains
 from nasdsl.planning.trace import Step, Trace, trace
-
 
 KINDS = ("weights", "variables")
 
@@ -131,50 +130,89 @@ class _Simulation:
         self.size = [FLOAT * n * situation.batch for n in traced.numbers]
         self.storage: dict[int, object] = {0: 0}
         self.wants = {0: False}  # whether a value needs a gradient
-        self.prints: list[Footprint] = []
-        self.saved: list[list[object]] = []
+        self.prints = [Footprint()] * len(traced.steps)
+        self.saved: list[list[object]] = [[] for _ in traced.steps]
         self.gradient: dict[int, list[object]] = {}
+        self.calls: dict[int, list[int]] = {}  # steps of each call that is computed again
+        for index, step in enumerate(traced.steps):
+            if step.again:
+                self.calls.setdefault(step.again, []).append(index)
 
     def run(self) -> tuple[int, int]:
         """The peak beyond what is always there, and the bytes that autograd has saved."""
-        heap = self.heap
+        heap, steps = self.heap, self.traced.steps
         heap.take("batch", self.size[0])
         heap.take(0, self.size[0])  # the same in the network's memory layout
-        for step in self.traced.steps:
-            self._forward(step)
-        kept = sum(heap.sizes[s] for s in {s for group in self.saved for s in group} if s in heap.sizes)
-        last = self.traced.steps[-1].writes
+        held: dict[int, list[object]] = {}
+        for index, step in enumerate(steps):
+            if step.again and step.again not in held:
+                held[step.again] = self._inputs(step.again)
+            self._forward(index, keep=not step.again)
+            for value in step.done:
+                heap.drop(self.storage[value])
+        kept = {s for group in (*self.saved, *held.values()) for s in group}
+        saved = sum(heap.sizes[s] for s in kept if s in heap.sizes)
+        last = steps[-1].writes
         self._arrive(last, ("gradient", last), self.size[last])
-        for index in range(len(self.traced.steps) - 1, -1, -1):
+        again: set[int] = set()
+        for index in range(len(steps) - 1, -1, -1):
+            call = steps[index].again
+            if call and call not in again:
+                again.add(call)
+                self._again(call)
             self._backward(index)
-        return heap.peak, kept
+            if call and self.calls[call][0] == index:
+                for storage in held[call]:
+                    heap.drop(storage)
+        return heap.peak, saved
 
-    def _forward(self, step: Step) -> None:
-        heap, made = self.heap, step.writes
+    def _inputs(self, call: int) -> list[object]:
+        """What a call reads, held until its backward pass."""
+        steps = [self.traced.steps[i] for i in self.calls[call]]
+        inside = {s.writes for s in steps}
+        found = [self.storage[r] for r in {r for s in steps for r in s.reads} - inside]
+        for storage in found:
+            self.heap.hold(storage)
+        return found
+
+    def _again(self, call: int) -> None:
+        """A call's forward pass once more, now keeping what its backward pass needs."""
+        inside = {self.traced.steps[i].writes for i in self.calls[call]}
+        for index in self.calls[call]:
+            self._forward(index, keep=True)
+            for value in self.traced.steps[index].done:
+                if value in inside:
+                    self.heap.drop(self.storage[value])
+        # The result is not read a second time.
+        named = {v for i in self.calls[call] for v in self.traced.steps[i].done}
+        for value in inside - named:
+            self.heap.drop(self.storage[value])
+
+    def _forward(self, index: int, keep: bool) -> None:
+        """Runs a step; what autograd keeps of it is held until its backward pass if `keep`."""
+        step, heap = self.traced.steps[index], self.heap
+        made = step.writes
         self.wants[made] = trains(step, self.situation) or any(self.wants[r] for r in step.reads)
         if step.op in VIEWS:
             self.storage[made] = self.storage[step.reads[0]]
             heap.hold(self.storage[made])
         else:
-            self.storage[made] = made
-            heap.take(made, self.size[made])
-        keeps: list[object] = []
-        found = Footprint()
+            self.storage[made] = (made, keep)
+            heap.take((made, keep), self.size[made])
+        found = footprint(step, self.traced, self.situation)
         if self.wants[made]:
-            found = footprint(step, self.traced, self.situation)
-            keeps = [self.storage[v] for v in found.kept]
-            for kept in keeps:
-                heap.hold(kept)
-            if found.extra:
-                keeps.append(("extra", made))
-                heap.take(("extra", made), found.extra)
-            heap.bump(found.forward)
-        else:
-            heap.bump(momentary(step, self.traced, self.situation))
-        self.prints.append(found)
-        self.saved.append(keeps)
-        for value in step.done:
-            heap.drop(self.storage[value])
+            self.prints[index] = found
+        if not self.wants[made] or not keep:
+            heap.bump(found.forward + found.extra)
+            return
+        keeps = [self.storage[v] for v in found.kept]
+        for kept in keeps:
+            heap.hold(kept)
+        if found.extra:
+            keeps.append(("extra", made))
+            heap.take(("extra", made), found.extra)
+        heap.bump(found.forward)
+        self.saved[index] = keeps
 
     def _backward(self, index: int) -> None:
         """Gradients of values come and go, gradients of weights stay."""

@@ -23,8 +23,10 @@ from nasdsl.identity.within import quantiles
 from nasdsl.ir.cost import module_count
 from nasdsl.ir.graph import Graph
 from nasdsl.ir.nodes import Gather, Select
+from nasdsl.planning.footprint import VIEWS
 from nasdsl.planning.memory import MemoryEstimate, predict_memory
 from nasdsl.planning.time import TimeEstimate, calibrate, predict_time
+from nasdsl.planning.trace import trace
 from nasdsl.space.checked import CheckedSpace, Limit
 
 MEMORY_ERROR = "within 6 % on nine of ten measured supernets, 20 % on the tenth (benchmarks/plan_memory.py)"
@@ -64,9 +66,13 @@ class LimitReport:
 
 @attrs.frozen
 class PassReport:
-    """One pass: operations of the supernet and predicted memory without it and with it."""
+    """An optimising pass: operations that a step executes and predicted peak memory, without it and with it.
+
+    `exact` is false where it changes what is learned.
+    """
 
     name: str
+    exact: bool
     operations: tuple[int, int]
     peak: tuple[int, int]
 
@@ -97,15 +103,17 @@ def plan(
     settings: Mapping[str, Any] | None = None,
     batch: int | None = None,
     device: str | None = None,
+    passes: str = "",
 ) -> Plan:
     """Plans a search.
 
     Args:
+        passes: changes to the method's pipeline, as `compile_space` takes them.
         batch: examples a step; the method's setting by default.
         device: predicts times there, after measuring it for a few seconds (imports torch).
 
     Raises:
-        UserError: NAS501 or NAS502 for a method or settings that there are not.
+        UserError: NAS501 to NAS503 for a method, settings or passes that there are not.
     """
     population = Population(space)
     found = Plan(
@@ -120,7 +128,7 @@ def plan(
     if method is None:
         return found
     try:
-        compilation = compile_space(space, method, settings)
+        compilation = compile_space(space, method, settings, passes)
     except UserError as refused:
         if refused.diagnostics[0].code not in ("NAS504", "NAS901"):
             raise
@@ -129,11 +137,11 @@ def plan(
     return attrs.evolve(
         found,
         method=method,
-        supernet_params=module_count(compilation.relaxed).params,
+        supernet_params=module_count(compilation.optimised).params,
         batch=size,
         memory=predict_memory(compilation, size),
         time=predict_time(compilation, size, calibrate(device)) if device is not None else None,
-        passes=_passes(space, compilation, settings, size),
+        passes=_passes(compilation, settings, size, passes),
     )
 
 
@@ -202,18 +210,20 @@ def _duplicates(space: CheckedSpace) -> tuple[str, ...]:
 
 
 def _passes(
-    space: CheckedSpace, compilation: Compilation, settings: Mapping[str, Any] | None, batch: int
+    compilation: Compilation, settings: Mapping[str, Any] | None, batch: int, passes: str
 ) -> tuple[PassReport, ...]:
-    """What each pass that can be switched off saves."""
+    """What each optimising pass saves: the supernet without it beside the one that is lowered."""
+    name, space = compilation.method.name, compilation.space
+    now = _size(compilation, batch)
     found = []
     for step in compilation.passes:
-        if not step.exact:
-            continue
-        try:
-            without = compile_space(space, compilation.method.name, settings, f"-{step.name}")
-        except UserError:
-            continue
-        operations = tuple(sum(len(u.graph.nodes) for u in c.relaxed.uses()) for c in (without, compilation))
-        peak = (predict_memory(without, batch).peak, predict_memory(compilation, batch).peak)
-        found.append(PassReport(step.name, (operations[0], operations[1]), peak))
+        if step.optimises:
+            was = _size(compile_space(space, name, settings, f"{passes},-{step.name}"), batch)
+            found.append(PassReport(step.name, step.exact, (was[0], now[0]), (was[1], now[1])))
     return tuple(found)
+
+
+def _size(compilation: Compilation, batch: int) -> tuple[int, int]:
+    """Operations that a forward pass executes, and the predicted peak."""
+    steps = trace(compilation.optimised).steps
+    return sum(s.op not in VIEWS for s in steps), predict_memory(compilation, batch).peak

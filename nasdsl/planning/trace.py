@@ -16,6 +16,7 @@ import attrs
 from nasdsl.ir.graph import Graph, Module
 from nasdsl.ir.nodes import (
     AnyNode,
+    ArchType,
     Blend,
     Call,
     Input,
@@ -56,9 +57,10 @@ class Step:
         lanes: operations side by side; the value it makes then has as many results.
         geometry: of its window, if it has one.
         plain: plain terms of `accumulate`.
-        blended: numbers in filters that are blended with architecture weights; 0 if there are none.
+        blended: numbers in filters that architecture weights blend, padded, and in their blend; 0 if none are.
         biased: whether a bias is added in an operation of its own.
         relu: whether a ReLU is part of it.
+        again: the call that computes it again in the backward pass, by number from 1; 0 if none does.
         done: values whose names are gone once this has run.
     """
 
@@ -74,6 +76,7 @@ class Step:
     blended: int = 0
     biased: bool = False
     relu: bool = False
+    again: int = 0
     done: tuple[int, ...] = ()
 
 
@@ -105,6 +108,7 @@ class _Tracer:
     def __init__(self, module: Module, found: Trace) -> None:
         self.module = module
         self.found = found
+        self.calls = 0
         self.accumulated = {
             (g.name, n.operands[n.vectors + i])
             for g in module.graphs
@@ -165,8 +169,13 @@ class _Tracer:
                 gone.append(known[operand])
             reads.append(known[operand])
         if isinstance(node, Call):
+            begun = len(self.found.steps)
             inner = {n: d.evaluate(sizes) for n, d in node.sizes}
             result = self.graph(self.module.by_name[node.graph], reads, inner)
+            if node.recompute:
+                self.calls += 1
+                inside = self.found.steps[begun:]
+                self.found.steps[begun:] = [attrs.evolve(s, again=self.calls) for s in inside]
         elif isinstance(node, Op) and PRIMITIVES[node.op].identity:
             result = reads[0]
         else:
@@ -260,8 +269,13 @@ def _blends(graph: Graph, node: Op) -> list[Blend]:
 
 
 def _blended(graph: Graph, node: Op, sizes: Mapping[str, int]) -> int:
-    """Numbers in the blended filters of an operation."""
-    return sum(_numbers(n, sizes) for n in _blends(graph, node))
+    """Numbers in the filters that are blended for an operation, padded to one size, and in what they become."""
+    found = 0
+    for blend in _blends(graph, node):
+        vector = graph.by_id[blend.operands[0]].type
+        count = vector.length if isinstance(vector, ArchType) else 0
+        found += (count + 1) * _numbers(blend, sizes)
+    return found
 
 
 def _numbers(node: AnyNode, sizes: Mapping[str, int]) -> int:
