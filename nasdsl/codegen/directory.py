@@ -178,13 +178,14 @@ def config_text(compilation: Compilation) -> str:
 def lock_text(compilation: Compilation, passes: str, texts: dict[str, str]) -> str:
     """`nasdsl.lock`: what this directory was made from."""
     space = compilation.space
+    known: dict[int, str] = {}
     data = {
         "space": {"name": space.name, "fingerprint": space.fingerprint, "parameters": dict(space.parameters)},
         "method": compilation.method.name,
         "passes": {
             "edits": passes,
             "ir": [
-                {"after": name, "sha256": _digest(print_module(module, places=False))}
+                {"after": name, "sha256": _digest(print_module(module, places=False, known=known))}
                 for name, module in compilation.stages
             ],
         },

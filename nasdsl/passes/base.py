@@ -12,7 +12,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Protocol, runtime_checkable
 
+import attrs
+
 from nasdsl.ir.graph import Module, Stage
+from nasdsl.ir.nodes import AnyNode
 from nasdsl.passes.log import Log
 
 
@@ -52,3 +55,8 @@ class Rename:
 
     def all(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(self(n) for n in names)
+
+    def node(self, node: AnyNode) -> AnyNode:
+        """The node reading the new names; itself where nothing it reads was renamed."""
+        renamed = self.all(node.operands)
+        return node if renamed == node.operands else attrs.evolve(node, operands=renamed)

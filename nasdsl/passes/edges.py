@@ -11,6 +11,7 @@ share an end.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import attrs
 
@@ -138,14 +139,19 @@ class Edge:
         for stone in stones:
             source, kind = self.graph.by_id[stone.op.operands[0]].type, stone.op.type
             if isinstance(source, TensorType) and isinstance(kind, TensorType):
-                macs = PRIMITIVES[stone.op.op].macs(source, kind, dict(stone.op.values))
-                total += _number(macs) + WRITTEN * _number(kind.elements())
+                total += _cost(stone.op.op, stone.op.values, source, kind)
         return total
 
     def adding(self, stone: Stone, terms: int) -> int:
         """Modelled cost of a weighted sum of `terms` values like a module's result."""
         kind = stone.op.type
         return terms * WRITTEN * _number(kind.elements()) // 2 if isinstance(kind, TensorType) else 0
+
+
+@lru_cache(maxsize=1024)
+def _cost(name: str, values: tuple[tuple[str, Value], ...], source: TensorType, kind: TensorType) -> int:
+    """The same for one operation; a space has few kinds of them and many of each."""
+    return _number(PRIMITIVES[name].macs(source, kind, dict(values))) + WRITTEN * _number(kind.elements())
 
 
 def _number(size: Dim) -> int:

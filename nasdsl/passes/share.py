@@ -50,7 +50,7 @@ def _share(graph: Graph, log: Log) -> Graph:
     made: dict[str, AnyNode] = {}
     again: dict[str, tuple[Op, list[Op]]] = {}
     for node in graph.nodes:
-        moved = attrs.evolve(node, operands=rename.all(node.operands))
+        moved = rename.node(node)
         made[node.id] = moved
         if not isinstance(moved, Op) or not shareable(graph, moved) or node.id == graph.auxiliary:
             continue

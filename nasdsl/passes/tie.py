@@ -61,7 +61,7 @@ def _tie(graph: Graph, log: Log) -> Graph:
     for node in graph.nodes:
         if isinstance(node, (Weight, State)) and node.id in aliases:
             node = attrs.evolve(node, aliases=(*node.aliases, *aliases[node.id]))
-        nodes.append(attrs.evolve(node, operands=rename.all(node.operands)))
+        nodes.append(rename.node(node))
     return prune(graph.with_nodes(nodes)) if aliases else graph
 
 
