@@ -49,11 +49,16 @@ _IF_SET = {"recompute"}
 # --- printing ----------------------------------------------------------------
 
 
-def print_module(module: Module, *, places: bool = True) -> str:
-    """The text of a module; `places=False` leaves out where nodes come from."""
+def print_module(module: Module, *, places: bool = True, known: dict[int, str] | None = None) -> str:
+    """The text of a module; `places=False` leaves out where nodes come from.
+
+    Args:
+        known: lines by the identity of their node, filled and used again where several modules that
+            share nodes are printed, all of them alive and with the same `places`.
+    """
     tables = sorted(set().union(*(_tables(n) for g in module.graphs for n in g.nodes)), key=lambda c: c.name)
     lines = [f"cases {c.name} = {_axes(c)} {json.dumps(c.table)}" for c in tables]
-    lines += [print_graph(g, places=places) for g in module.graphs]
+    lines += [print_graph(g, places=places, known=known) for g in module.graphs]
     return f"module {module.stage.value} {{\n" + "\n".join(lines) + "\n}\n"
 
 
@@ -73,11 +78,15 @@ def _tables(node: AnyNode) -> set[Cases]:
     return set().union(*(d.cases for d in dims if isinstance(d, Dim)))
 
 
-def print_graph(graph: Graph, *, places: bool = True) -> str:
-    """The text of one graph."""
+def print_graph(graph: Graph, *, places: bool = True, known: dict[int, str] | None = None) -> str:
+    """The text of one graph; `known` as for a module."""
+    known = {} if known is None else known
     cell = f" cell {_quoted(graph.cell)}" if graph.cell else ""
     lines = [f"graph {_quoted(graph.name)}{cell} sizes [{', '.join(graph.sizes)}] {{"]
-    lines.extend(f"  {print_node(n, places=places)}" for n in graph.nodes)
+    for node in graph.nodes:
+        if id(node) not in known:
+            known[id(node)] = f"  {print_node(node, places=places)}"
+        lines.append(known[id(node)])
     auxiliary = f" auxiliary %{graph.auxiliary}" if graph.auxiliary else ""
     lines.append(f"  return %{graph.result}{auxiliary}")
     return "\n".join([*lines, "}"])

@@ -132,8 +132,7 @@ TOPONAS = Method(
         "explicit topology on NAS-Bench-201 (`none` lifted into the subset: 11,904 of 15,625 encodings reachable)",
         "all other hyper-parameters: TopoNAS's own are unknown, DARTS's are used",
         "that `none` leaves the softmax: topology variables make it redundant (as ROME does)",
-        "topological simplification: what the rules do in detail, their order, the cost they must lower, "
-        "and how filters are normalised (the 2024 text was not available; `--pass -simplify` leaves it out)",
+        "topological simplification: its rules in detail, their order and cost, how filters are normalised",
     ),
     differences=(
         "batch norm in searched cells has no scale and shift (affine)",
