@@ -82,7 +82,12 @@ class _Fans:
         for fan in fans:
             named = [n.id for level in fan for n in level.lanes]
             made = [level.joined.id for level in fan] + [n.id for n in fan[-1].lanes]
-            self.log.add("fan", self.graph.name, named, made)
+            self.log.add(
+                "depthwise convolutions of one input in one, and what follows them",
+                self.graph.name,
+                named,
+                made,
+            )
         nodes: list[AnyNode] = []
         # Blended filters stand where their source does, and what weighs them before that.
         early = [n for n in self.graph.nodes if isinstance(n.type, ArchType)]

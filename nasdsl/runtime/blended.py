@@ -52,22 +52,21 @@ class _Blend(torch.autograd.Function):
         copies, count = weights.shape
         size = max(f.shape[-1] for f in filters)
         padded = torch.stack([F.pad(f, ((size - f.shape[-1]) // 2,) * 4) for f in filters])
-        flat = padded.view(count, copies, padded.shape[1] // copies, -1)
+        flat = padded.reshape(count, copies, padded.shape[1] // copies, -1)
         factor = weights.t().contiguous().view(count, copies, 1, 1)
         saved: tuple[Tensor, ...] = ()
         if how != "none":
             saved = _norms(flat, how)
             factor = factor * saved[1]
         ctx.how, ctx.sizes = how, [f.shape[-1] for f in filters]
-        ctx.save_for_backward(padded, factor, *saved)
+        ctx.shape = padded.shape
+        ctx.save_for_backward(flat, factor, *saved)
         return (flat * factor).sum(0).view(padded.shape[1:])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        padded, factor, *saved = ctx.saved_tensors
-        count, copies = factor.shape[:2]
-        flat = padded.view(count, copies, padded.shape[1] // copies, -1)
+        flat, factor, *saved = ctx.saved_tensors
         given = gradient.reshape(flat.shape[1:]).contiguous()
         inner = (flat * given).sum(3, keepdim=True)
         if ctx.how != "filter":
@@ -82,10 +81,10 @@ class _Blend(torch.autograd.Function):
             norms = saved[0]
             through = inner.mul_(factor).div_((norms + EPS).mul_(norms.clamp_min(1e-30)))
             found = found.addcmul_(flat, through, value=-1)
-        size = padded.shape[-1]
+        size = ctx.shape[-1]
         edges = [(size - each) // 2 for each in ctx.sizes]
         parts = [
-            p[..., e : size - e, e : size - e] for p, e in zip(found.view(padded.shape), edges, strict=True)
+            p[..., e : size - e, e : size - e] for p, e in zip(found.view(ctx.shape), edges, strict=True)
         ]
         return None, to_weights, *parts
 
