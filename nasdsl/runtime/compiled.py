@@ -9,6 +9,7 @@ The whole supernet as one region would take minutes to hours to compile; its cel
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from types import MethodType
 from typing import Any
@@ -42,6 +43,8 @@ def compile_cells(net: SupernetBase, backend: str | Callable[..., Any] = "induct
 
     Shapes are taken as they are: a supernet meets few, and sizes that are known make better kernels.
     """
+    # The compiler looks at `.grad` of what it is given; weights of operations are no leaves.
+    warnings.filterwarnings("ignore", message=r"The \.grad attribute of a Tensor that is not a leaf")
     found = list(cells(net))
     # Beyond the limit a cell would silently run as it is.
     config: Any = torch._dynamo.config
