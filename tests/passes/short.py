@@ -10,11 +10,13 @@ import re
 
 import attrs
 
+import nasdsl
 from nasdsl import Space
 from nasdsl.ir.graph import Module
 from nasdsl.ir.nodes import AnyNode, Dist, Input, Op, State, Var, Weight
 from nasdsl.ir.text import print_node
 from nasdsl.ops import PRIMITIVES
+from tests.laws.common import small
 from tests.strategies import checked
 
 HEADER = """
@@ -31,6 +33,13 @@ def cell(options: str, nodes: int = 2, gather: str = "sum of all") -> Space:
     """A space of one cell `c` whose edges all hold the same options."""
     edges = f"n[1..{nodes}] = {gather} from (x, earlier) via choose {{ {options} }}"
     return space(f"  cell c(x) {{\n    {edges}\n    return n[{nodes}]\n  }}\n")
+
+
+def named(name: str) -> Space:
+    """A shipped space at small size, or `cells`: every kind of candidate in a cell of three nodes."""
+    if name == "cells":
+        return cell("sep(3), sep(5), dil(5), rcb(1), rcb(3), pool: avg_pool(3), id", 3)
+    return nasdsl.load("darts", layers=3, C=4, resolution=8) if name == "darts" else small(name)
 
 
 def space(cells: str) -> Space:

@@ -6,20 +6,20 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-import nasdsl
 from nasdsl import Space, UserError
 from tests.laws.common import small
-from tests.passes.twins import EXACT, NONE, compare, only
+from tests.passes.short import named
+from tests.passes.twins import EXACT, SIMPLE, compare, only
 from tests.strategies import checked, nas_spaces
 
-FORMS = [
-    only("fold"),
-    only("share"),
-    only("normalise"),
-    only("normalise", "accumulate"),
-    only("share", "fan"),
-    only("share", "normalise", "fan"),
-    only(*EXACT),
+FORMS: list[tuple[str, ...]] = [
+    ("fold",),
+    ("share",),
+    ("normalise",),
+    ("normalise", "accumulate"),
+    ("share", "fan"),
+    ("share", "normalise", "fan"),
+    EXACT,
 ]
 """Each pass with what it needs and nothing else; the last is all of them."""
 
@@ -33,40 +33,44 @@ SETTINGS: dict[str, dict[str, object]] = {
 }
 
 
-WIDE = [("darts", "toponas"), ("nasbench201", "darts"), ("nasbench201", "toponas")]
-"""Where every form is tried; elsewhere all passes together, and the rest is slow."""
-
-
-def tiny(name: str) -> Space:
-    return nasdsl.load("darts", layers=3, C=4, resolution=8) if name == "darts" else small(name)
-
-
 @pytest.mark.parametrize("method", ["darts", "toponas"])
-@pytest.mark.parametrize("name", ["darts", "nasbench201", "hierarchical", "cream"])
-def test_exact_passes_leave_all_numbers(name: str, method: str) -> None:
-    compare(tiny(name), method, FORMS if (name, method) in WIDE else FORMS[-1:])
+@pytest.mark.parametrize("name", ["cells", "nasbench201"])
+def test_every_exact_pass_leaves_all_numbers(name: str, method: str) -> None:
+    compare(named(name), method, FORMS)
+
+
+@pytest.mark.parametrize(
+    ("name", "method"), [("darts", "toponas"), ("hierarchical", "darts"), ("cream", "toponas")]
+)
+def test_all_exact_passes_leave_all_numbers(name: str, method: str) -> None:
+    compare(named(name), method, [EXACT])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["darts", "toponas"])
 @pytest.mark.parametrize("name", ["darts", "nasbench201", "hierarchical", "cream"])
-def test_every_exact_pass_leaves_all_numbers(name: str, method: str) -> None:
+def test_every_exact_pass_leaves_all_numbers_of_every_space(name: str, method: str) -> None:
     compare(small(name), method, FORMS)
 
 
-@pytest.mark.parametrize(
-    ("name", "chosen"),
-    [*(("nasbench201", c) for c in SETTINGS), ("darts", "bias"), ("darts", "affine, bias")],
-)
+@pytest.mark.parametrize("name", ["cells", "nasbench201"])
+@pytest.mark.parametrize("chosen", SETTINGS)
 def test_under_every_setting_of_the_form(name: str, chosen: str) -> None:
-    compare(tiny(name), "darts", FORMS[-1:], SETTINGS[chosen])
+    compare(named(name), "darts", [EXACT], SETTINGS[chosen])
 
 
 def test_the_forms_differ() -> None:
     """The laws above would hold for nothing if a pass had nothing to do."""
-    space = tiny("darts")
-    texts = [space.compile("toponas", passes=form).compilation.supernet.source for form in (NONE, *FORMS)]
+    space = named("cells")
+    forms = ((), *FORMS)
+    texts = [space.compile("toponas", passes=only(*form)).compilation.supernet.source for form in forms]
     assert len(set(texts)) == len(texts)
+
+
+@pytest.mark.parametrize("base", [SIMPLE, "+tie", "+tie,+simplify"])
+@pytest.mark.parametrize("name", ["cells", "nasbench201", pytest.param("darts", marks=pytest.mark.slow)])
+def test_exact_passes_are_exact_behind_those_that_are_not(name: str, base: str) -> None:
+    compare(named(name), "toponas", [EXACT], base=base)
 
 
 def compiled(text: str, method: str) -> Space | None:
@@ -90,7 +94,7 @@ def test_exact_passes_on_random_spaces(method: str, text: str, chosen: dict[str,
     space = compiled(text, method)
     assume(space is not None)
     assert space is not None
-    compare(space, method, FORMS[-1:], chosen)
+    compare(space, method, [EXACT], chosen)
 
 
 @pytest.mark.slow
@@ -98,7 +102,7 @@ def test_exact_passes_on_random_spaces(method: str, text: str, chosen: dict[str,
 @pytest.mark.parametrize("method", ["darts", "toponas"])
 @given(text=nas_spaces(), chosen=FORM, form=st.sampled_from(FORMS))
 def test_every_exact_pass_on_random_spaces(
-    method: str, text: str, chosen: dict[str, object], form: str
+    method: str, text: str, chosen: dict[str, object], form: tuple[str, ...]
 ) -> None:
     space = compiled(text, method)
     assume(space is not None)

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import nasdsl
 from nasdsl.runtime import bilevel
 from nasdsl.runtime.supernet import SupernetBase
 from tests.laws.common import batch
-from tests.passes.twins import NONE
+from tests.passes.short import named
+from tests.passes.twins import PLAIN, only
 
-PASSES = ["", NONE, "+simplify"]
+PASSES = [PLAIN, only(), "+simplify"]
 
 
 @attrs.define
@@ -73,7 +73,7 @@ def saved() -> Iterator[list[int]]:
 
 
 def supernet(passes: str) -> tuple[SupernetBase, tuple[Tensor, Tensor]]:
-    space = nasdsl.load("darts", layers=3, C=4, resolution=8)
+    space = named("cells")
     net = space.compile("toponas", passes=passes).supernet()
     return net, (batch(space, 2), torch.tensor([1, 2]))
 
@@ -108,7 +108,7 @@ def test_each_step_differentiates_what_it_moves_and_nothing_else(passes: str) ->
 
 def test_a_step_of_one_kind_keeps_less_than_a_step_of_both() -> None:
     """The reference code differentiates both in either step."""
-    net, data = supernet("")
+    net, data = supernet(PLAIN)
     kept, nodes = {}, {}
     for name, parameters in (
         ("both", [*net.parameters()]),

@@ -20,15 +20,17 @@ from nasdsl.runtime.supernet import SupernetBase
 from tests.laws.common import batch, running_statistics, weight_gradients
 
 EXACT = ("fold", "share", "normalise", "accumulate", "fan")
-NONE = ",".join(f"-{name}" for name in EXACT)
+PLAIN = "-simplify,-tie"
+"""What changes what is learned, left out."""
+SIMPLE = "+simplify"
 BOUND = 1e-9
 ZERO = 1e-13
 """Of the largest tensor of its kind: what is below that in both is rounding and nothing else."""
 
 
-def only(*names: str) -> str:
-    """The changes to a pipeline that leave these exact passes."""
-    return ",".join(f"-{name}" for name in EXACT if name not in names)
+def only(*names: str, base: str = PLAIN) -> str:
+    """The changes to a pipeline that leave these exact passes, and what `base` says of the others."""
+    return ",".join((base, *(f"-{name}" for name in EXACT if name not in names)))
 
 
 @attrs.frozen(eq=False)
@@ -64,15 +66,18 @@ def first(program: Program, seed: int = 0) -> Twin:
     return Twin(program, net)
 
 
-def second(program: Program, like: Twin) -> Twin:
-    """Another form of the same supernet; a weight that was not carried over would be no number."""
+def second(program: Program, like: Twin, as_used: bool = False) -> Twin:
+    """Another form of the same supernet; a weight that was not carried over would be no number.
+
+    Filters that are normalised before they are blended are carried over as they are, or as they are used.
+    """
     net = program.supernet(seed=1).double()
     twin = Twin(program, net)
     with torch.no_grad():
         for value in (*net.parameters(), *net.buffers()):
             if value.is_floating_point() and not _constant(net, value):
                 value.fill_(float("nan"))
-        inherit_weights(net, twin.homes, like.net, like.homes)
+        inherit_weights(net, _raw(twin.homes), like.net, like.homes if as_used else _raw(like.homes))
         given = dict(like.net.variables.named_parameters())
         for name, variable in net.variables.named_parameters():
             variable.copy_(given.pop(name))
@@ -80,6 +85,10 @@ def second(program: Program, like: Twin) -> Twin:
     missed = [n for n, v in net.state_dict().items() if not v.isfinite().all()]
     assert not missed, f"not carried over: {missed[:5]}"
     return twin
+
+
+def _raw(homes: Mapping[tuple[str, ...], Home]) -> dict[tuple[str, ...], Home]:
+    return {key: attrs.evolve(home, normalise="") for key, home in homes.items()}
 
 
 def _constant(net: SupernetBase, value: Tensor) -> bool:
@@ -123,21 +132,25 @@ def differences(one: Mapping[str, Mapping], other: Mapping[str, Mapping]) -> lis
 
 
 def compare(
-    space: Space, method: str, forms: Sequence[str], settings: Mapping[str, object] | None = None
+    space: Space,
+    method: str,
+    forms: Sequence[Sequence[str]],
+    settings: Mapping[str, object] | None = None,
+    base: str = PLAIN,
 ) -> None:
-    """Every form, a change to the pipeline, against the supernet without any exact pass.
+    """Every form, some of the exact passes, against the supernet without any.
 
     All start from what the shortest form holds: statistics that it shares were equal at the start.
     """
-    given = first(space.compile(method, settings=settings))
-    plain = second(space.compile(method, settings=settings, passes=NONE), given)
+    given = first(space.compile(method, settings=settings, passes=only(*EXACT, base=base)))
+    plain = second(space.compile(method, settings=settings, passes=only(base=base)), given)
     start = {n: v.clone() for n, v in plain.net.state_dict().items()}
     wanted = {}
     for training in (True, False):
         plain.net.load_state_dict(start)
         wanted[training] = observed(plain, space, training)
     for form in forms:
-        program = space.compile(method, settings=settings, passes=form)
+        program = space.compile(method, settings=settings, passes=only(*form, base=base))
         twin = second(program, given)
         begin = {n: v.clone() for n, v in twin.net.state_dict().items()}
         for training in (True, False):
