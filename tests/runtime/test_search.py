@@ -44,12 +44,14 @@ space small {
 LINE = ("--limit-batches", "4", "--epochs", "3", "--set", "batch_size=16", "--device", "cpu")
 
 
-def written(tmp_path: Path, method: str) -> Path:
+def written(tmp_path: Path, method: str, passes: str = "") -> Path:
     # DARTS ranks inputs, so it needs a fixed number of them.
     text = SPACE if method == "toponas" else SPACE.replace("choose 1..2", "choose 1")
     (tmp_path / "small.nas").write_text(text)
     folder = tmp_path / method
-    program = nasdsl.load(tmp_path / "small.nas").compile(method, settings={"retrain_epochs": 1})
+    program = nasdsl.load(tmp_path / "small.nas").compile(
+        method, settings={"retrain_epochs": 1}, passes=passes
+    )
     program.write(folder)
     return folder
 
@@ -125,6 +127,54 @@ def test_a_search_that_is_stopped_continues_exactly_and_ends_in_a_model(tmp_path
     assert "test accuracy" in retrained.stdout
 
 
+def test_a_run_in_bf16_with_micro_batches_and_cells_computed_twice_continues_exactly(
+    tmp_path: Path, root: Path
+) -> None:
+    folder = written(tmp_path, "darts", "+checkpoint")
+    assert "recomputed(self.body1" in (folder / "supernet.py").read_text()
+    line = (*LINE, "--precision", "bf16", "--set", "accumulate=3")
+    whole = run(folder, root, "search.py", "--out", "runs/whole", *line)
+    assert whole.returncode == 0, whole.stderr
+    with subprocess.Popen(
+        command("search.py", "--out", "runs/0", *line),
+        cwd=folder,
+        env=environment(root),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for text in process.stdout:
+            if text.startswith("epoch 1/3"):
+                process.send_signal(signal.SIGTERM)
+                break
+        rest = process.stdout.read()
+    assert process.returncode == 143, rest
+    again = run(folder, root, "search.py", "--out", "runs/0", *line)
+    assert again.returncode == 0, again.stderr
+    assert "continuing" in again.stdout
+    assert equal(checkpoint(folder / "runs/0"), checkpoint(folder / "runs/whole"))
+    other = run(folder, root, "search.py", "--out", "runs/0", *LINE, "--set", "accumulate=3")
+    assert other.returncode == 1
+    assert "precision was bf16, is fp32" in other.stderr
+
+
+def test_what_cannot_be_served_is_refused_in_one_line(tmp_path: Path, root: Path) -> None:
+    folder = written(tmp_path, "toponas")
+    for line, reason in (
+        (("--cuda-graph",), "error: --cuda-graph needs a CUDA device, and this run is on cpu: leave it out"),
+        (("--set", "accumulate=99"), "error: accumulate=99 splits a batch of 16 examples: make it smaller"),
+        (("--set", "accumulate=0"), "error: --set accumulate=0: it must be an integer, at least 1"),
+    ):
+        refused = run(folder, root, "search.py", "--out", "runs/refused", *LINE, *line)
+        assert refused.returncode in (1, 2)
+        assert refused.stderr.strip().splitlines()[-1] == reason
+    for flag in ("--compile", "--cuda-graph"):  # of search only
+        retrained = run(folder, root, "retrain.py", flag)
+        assert retrained.returncode == 2
+        assert f"unknown argument {flag}" in retrained.stderr
+
+
 @pytest.mark.parametrize("method", ["darts", "toponas"])
 def test_a_setting_reaches_the_loop(
     tmp_path: Path, root: Path, method: str, monkeypatch: pytest.MonkeyPatch
@@ -139,6 +189,7 @@ def test_a_setting_reaches_the_loop(
     changes: dict[str, dict[str, str]] = {
         "epochs": {"epochs": "4"},
         "batch_size": {"batch_size": "8"},
+        "accumulate": {"accumulate": "2"},
         "train_fraction": {"train_fraction": "0.4"},
         "weight_lr": {"weight_lr": "0.05"},
         "weight_lr_min": {"weight_lr_min": "0.02"},
