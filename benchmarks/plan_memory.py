@@ -46,6 +46,7 @@ VARIANTS = [
     ("nasbench201", "toponas", {"C": 8, "N": 2}, 64, "-simplify,-fold"),
     ("hierarchical", "darts", {"C": 8, "N": 1}, 16, "+simplify"),
     ("cream", "darts", {"resolution": 64, "depths": [1, 1, 1, 1, 1]}, 16, "+simplify"),
+    ("darts", "darts", {"C": 8, "layers": 5, "resolution": 32}, 16, "+checkpoint"),
 ]
 """Supernets with other passes than their method's."""
 
@@ -74,17 +75,20 @@ def held(net: torch.nn.Module, *optimizers: torch.optim.Optimizer) -> int:
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
-def measure(space: nasdsl.Space, method: str, batch: int, passes: str = "") -> dict[str, float]:
+def measure(
+    space: nasdsl.Space, method: str, batch: int, passes: str = "", settings: dict[str, object] | None = None
+) -> dict[str, float]:
     """Both steps of one supernet, after one of each has made the optimisers' states."""
-    program = space.compile(method, passes=passes)
+    program = space.compile(method, passes=passes, settings=settings)
     net = program.supernet(seed=0)
-    settings = program.compilation.settings
-    weights, variables = bilevel.weight_optimizer(net, settings), bilevel.variable_optimizer(net, settings)
+    chosen = program.compilation.settings
+    weights, variables = bilevel.weight_optimizer(net, chosen), bilevel.variable_optimizer(net, chosen)
+    parts = int(chosen["accumulate"])
     shape = space.checked.input.evaluate({})
     x, y = torch.randn(batch, *shape), torch.randint(0, space.checked.classes, (batch,))
     steps = {
-        "weights": lambda: bilevel.weight_step(net, (x, y), weights),
-        "variables": lambda: bilevel.architecture_step(net, (x, y), variables),
+        "weights": lambda: bilevel.weight_step(net, (x, y), weights, accumulate=parts),
+        "variables": lambda: bilevel.architecture_step(net, (x, y), variables, accumulate=parts),
     }
     for step in steps.values():
         step()

@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import nasdsl
 from benchmarks.plan_memory import CASES
-from nasdsl.planning.time import calibrate, predict_time
+from nasdsl.planning.calibrate import calibrate
+from nasdsl.planning.time import predict_time
 from nasdsl.runtime import bilevel
 
 

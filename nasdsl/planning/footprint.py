@@ -55,10 +55,17 @@ class Footprint:
 
 @attrs.frozen
 class Situation:
-    """Where a step runs: `batch` examples, and whether its weights and the architecture's get gradients."""
+    """How a step runs.
+
+    Attributes:
+        batch: examples that are in one forward pass.
+        weights: whether the weights get gradients; otherwise the variables do.
+        parts: micro-batches of a step.
+    """
 
     batch: int
     weights: bool
+    parts: int = 1
 
     @property
     def variables(self) -> bool:

@@ -59,7 +59,12 @@ def predict_memory(compilation: Compilation, batch: int) -> MemoryEstimate:
     variables = _variables(compilation)
     base = FLOAT * (weights + buffers + variables)
     optimizers = FLOAT * (weights + 2 * variables)
-    found = {kind: _Simulation(traced, Situation(batch, kind == "weights")).run() for kind in KINDS}
+    parts = micro_batches(compilation)
+    situations = {kind: Situation(-(-batch // parts), kind == "weights", parts) for kind in KINDS}
+    found = {kind: _Simulation(traced, situations[kind]).run() for kind in KINDS}
+    if parts > 1:  # the examples of the other parts
+        rest = FLOAT * traced.numbers[0] * (batch - situations["weights"].batch)
+        found = {kind: (peak + rest, saved) for kind, (peak, saved) in found.items()}
     # After the backward pass all gradients of the weights are there; the optimiser works in place,
     # but clipping makes one more copy of the largest squares, which is small.
     held = base + optimizers
@@ -76,6 +81,12 @@ def predict_memory(compilation: Compilation, batch: int) -> MemoryEstimate:
         weights_step=peaks["weights"],
         variables_step=peaks["variables"],
     )
+
+
+def micro_batches(compilation: Compilation) -> int:
+    """Parts that a method's setting splits a batch into."""
+    parts = compilation.settings.get("accumulate", 1)
+    return parts if isinstance(parts, int) else 1
 
 
 def _variables(compilation: Compilation) -> int:
@@ -143,6 +154,8 @@ class _Simulation:
         heap, steps = self.heap, self.traced.steps
         heap.take("batch", self.size[0])
         heap.take(0, self.size[0])  # the same in the network's memory layout
+        if self.situation.parts > 1 and self.situation.weights:
+            heap.take("gradients of the parts before", FLOAT * sum(s.weights for s in steps))
         held: dict[int, list[object]] = {}
         for index, step in enumerate(steps):
             if step.again and step.again not in held:
@@ -220,7 +233,10 @@ class _Simulation:
         mine = self.gradient.pop(step.writes, [])
         if self.wants[step.writes] and mine:
             if self.situation.weights and step.weights:
-                heap.take(("weight", index), FLOAT * step.weights)
+                if self.situation.parts == 1:
+                    heap.take(("weight", index), FLOAT * step.weights)
+                else:
+                    heap.bump(FLOAT * step.weights)  # added to the one that is there
             if step.op in ("sum", "concat") or step.op in VIEWS:
                 self._pass_on(step, mine)
             else:

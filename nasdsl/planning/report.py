@@ -25,7 +25,7 @@ from nasdsl.ir.graph import Graph
 from nasdsl.ir.nodes import Gather, Select
 from nasdsl.planning.footprint import VIEWS
 from nasdsl.planning.memory import MemoryEstimate, predict_memory
-from nasdsl.planning.time import TimeEstimate, calibrate, predict_time
+from nasdsl.planning.time import TimeEstimate, predict_time
 from nasdsl.planning.trace import trace
 from nasdsl.space.checked import CheckedSpace, Limit
 
@@ -140,9 +140,15 @@ def plan(
         supernet_params=module_count(compilation.optimised).params,
         batch=size,
         memory=predict_memory(compilation, size),
-        time=predict_time(compilation, size, calibrate(device)) if device is not None else None,
+        time=_time(compilation, size, device) if device is not None else None,
         passes=_passes(compilation, settings, size, passes),
     )
+
+
+def _time(compilation: Compilation, batch: int, device: str) -> TimeEstimate:
+    from nasdsl.planning.calibrate import calibrate  # which imports torch
+
+    return predict_time(compilation, batch, calibrate(device))
 
 
 def _batch(compilation: Compilation) -> int:

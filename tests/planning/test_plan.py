@@ -3,32 +3,80 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 import nasdsl
 from benchmarks.plan_memory import measure
 from nasdsl.cli import main
-from nasdsl.ir.graph import Module
+from nasdsl.ir.cost import module_count
+from nasdsl.planning import footprint
 from nasdsl.planning.memory import predict_memory
 from nasdsl.planning.report import plan
 from nasdsl.planning.trace import trace
+from nasdsl.runtime import depthwise
+
+SPACES = [
+    ("darts", "darts", {"C": 4, "layers": 3, "resolution": 16}, ""),
+    ("darts", "toponas", {"C": 4, "layers": 3, "resolution": 16}, "+simplify"),
+    ("darts", "toponas", {"C": 4, "layers": 3, "resolution": 16}, "-simplify,-fan,-accumulate"),
+    ("darts", "darts", {"C": 4, "layers": 3, "resolution": 16}, "-share,-normalise,-accumulate,-fan"),
+    ("nasbench201", "darts", {"C": 8, "N": 1}, ""),
+    ("nasbench201", "toponas", {"C": 8, "N": 1}, "+simplify"),
+    ("hierarchical", "darts", {"C": 4, "N": 1, "resolution": 16}, ""),
+    ("hierarchical", "darts", {"C": 4, "N": 1, "resolution": 16}, "+simplify"),
+    ("cream", "darts", {"resolution": 32, "depths": [1, 1, 1, 1, 1]}, "+simplify"),
+]
+
+
+@pytest.mark.parametrize(("name", "method", "params", "passes"), SPACES)
+def test_predicted_memory_is_near_the_allocators(
+    name: str, method: str, params: dict[str, int], passes: str
+) -> None:
+    """Allocation does not depend on the clock, so this may be a test (table: benchmarks/plan_memory.py)."""
+    found = measure(nasdsl.load(name, **params), method, 8, passes)
+    assert abs(found["weights_error"]) < 0.15, found
+    assert abs(found["variables_error"]) < 0.15, found
+
+
+@pytest.mark.parametrize(("name", "method", "params", "passes"), SPACES)
+def test_parameters_are_those_of_the_supernet_that_is_lowered(
+    name: str, method: str, params: dict[str, int], passes: str
+) -> None:
+    space = nasdsl.load(name, **params)
+    program = space.compile(method, passes=passes)
+    there = sum(p.numel() for p in program.supernet().weight_parameters())
+    assert module_count(program.compilation.optimised).params == there
+    assert sum(s.weights for s in trace(program.compilation.optimised).steps) == there
+
+
+def test_what_plan_knows_of_the_runtime_is_so() -> None:
+    assert (footprint.SMALL, footprint.WIDEST) == (depthwise.SMALL, depthwise.WIDEST)
 
 
 @pytest.mark.parametrize(
-    ("name", "method", "params", "batch"),
-    [
-        ("darts", "toponas", {"C": 4, "layers": 3, "resolution": 16}, 8),
-        ("nasbench201", "darts", {"C": 8, "N": 1}, 8),
-        ("hierarchical", "darts", {"C": 4, "N": 1, "resolution": 16}, 8),
-    ],
+    ("passes", "parts"), [("+checkpoint", 1), ("", 4), ("+checkpoint,+simplify", 3)], ids=str
 )
-def test_predicted_memory_is_near_the_allocators(
-    name: str, method: str, params: dict[str, int], batch: int
-) -> None:
-    """Allocation does not depend on the clock, so this may be a test (table: benchmarks/plan_memory.py)."""
-    found = measure(nasdsl.load(name, **params), method, batch)
-    assert abs(found["error"]) < 0.15, found
+def test_cells_computed_twice_and_micro_batches_are_modelled(passes: str, parts: int) -> None:
+    space = nasdsl.load("darts", C=4, layers=5, resolution=16)
+    found = measure(space, "darts", 18, passes, {"accumulate": parts})
+    assert abs(found["weights_error"]) < 0.15, found
+    assert abs(found["variables_error"]) < 0.15, found
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("batch", [8, 64])
+def test_fans_are_modelled_joined_and_one_by_one(bias: bool, batch: int) -> None:
+    """At batch 64 the images are too large to be joined, at 8 they are small."""
+    space = nasdsl.load("darts", C=8, layers=3, resolution=16)
+    program = space.compile("darts", settings={"conv_bias": bias})
+    traced = trace(program.compilation.optimised)
+    fans = [s for s in traced.steps if s.op in ("dwconv_fan", "dwconv_lanes")]
+    assert {footprint.joined(s, traced, batch) for s in fans} == ({True} if batch == 8 else {True, False})
+    if batch == 64:
+        found = measure(space, "darts", batch, settings={"conv_bias": bias})
+        assert abs(found["error"]) < 0.15, found
 
 
 def test_memory_beyond_the_weights_grows_with_the_batch() -> None:
@@ -45,10 +93,7 @@ def test_memory_beyond_the_weights_grows_with_the_batch() -> None:
 
 def test_the_trace_executes_what_the_network_executes() -> None:
     program = nasdsl.load("darts", C=4, layers=3, resolution=16).compile("darts")
-    module: Module = program.compilation.relaxed
-    steps = trace(module).steps
-    net = program.supernet()
-    assert sum(s.weights for s in steps) == sum(p.numel() for p in net.weight_parameters())
+    steps = trace(program.compilation.optimised).steps
     made = [s.writes for s in steps]
     assert len(made) == len(set(made))
     seen = {0}
@@ -68,7 +113,7 @@ def test_params_and_macs_are_exact() -> None:
     assert abs(costs.index(found.params.median) - 150) < 60 if found.params.median in costs else True
 
 
-def test_limits_duplicates_and_dead_decisions_are_named(tmp_path: object) -> None:
+def test_limits_duplicates_and_dead_decisions_are_named(tmp_path: Path) -> None:
     text = """space p {
   input image(3, 8)
   limit params <= 130
@@ -81,9 +126,7 @@ def test_limits_duplicates_and_dead_decisions_are_named(tmp_path: object) -> Non
   network { stem: conv(3, 4)  body: c  head: global_pool >> linear(3) }
 }
 """
-    from pathlib import Path
-
-    path = Path(str(tmp_path)) / "p.nas"
+    path = tmp_path / "p.nas"
     path.write_text(text)
     space = nasdsl.load(path)
     found = plan(space.checked, "darts")
@@ -108,4 +151,62 @@ def test_json_holds_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert record["distinct"] == {"low": 5_425, "high": 5_425, "exact": True, "how": "by structure"}
     assert record["fits"] is True
     assert record["memory"]["peak"] > record["memory"]["saved"] > 0
-    assert record["passes"][0]["name"] == "fold"
+    program = nasdsl.load("nasbench201").compile("toponas")
+    assert record["supernet_params"] == module_count(program.compilation.optimised).params
+    optimising = {p.name for p in program.compilation.passes if p.optimises}
+    assert {p["name"] for p in record["passes"]} == optimising
+
+
+SMALL = """space small {
+  input image(3, 8)
+  op sep(k) = relu >> dwconv(k) >> conv(1) >> bn >> relu >> dwconv(k) >> conv(1) >> bn
+  cell c(x) {
+    n[1..2] = sum of all from (x, earlier) via choose { sep3: sep(3), sep5: sep(5), pool: max_pool(3), skip: id }
+    return n[2]
+  }
+  network { stem: conv(3, 4) >> bn  body: repeat 2 { c }  head: global_pool >> linear(3) }
+}
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / "small.nas"
+    path.write_text(SMALL)
+    return path
+
+
+def test_passes_are_compared_with_the_supernet_without_them(small: Path) -> None:
+    checked = nasdsl.load(small).checked
+    plain, simplified = (plan(checked, "darts", batch=8, passes=p) for p in ("", "+simplify"))
+    assert plain.memory is not None
+    assert simplified.memory is not None
+    reports = {p.name: p for p in simplified.passes}
+    assert not reports["simplify"].exact
+    assert reports["simplify"].peak == (plain.memory.peak, simplified.memory.peak)
+    assert simplified.supernet_params < plain.supernet_params
+    without = plan(checked, "darts", batch=8, passes="-share")
+    assert "share" not in {p.name for p in without.passes}
+    assert without.memory is not None
+    share = {p.name: p for p in plain.passes}["share"]
+    assert share.exact
+    assert share.peak == (without.memory.peak, plain.memory.peak)
+    assert share.operations[1] < share.operations[0]
+
+
+def test_plan_takes_passes_as_compile_does(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plan", str(small), "--method", "darts"]
+    assert main([*words, "--pass", "+simplify,-share"]) == 0
+    out = capsys.readouterr().out
+    assert "approximating" in out
+    assert "pass share" not in out
+    assert main([*words, "--pass", "+nothing"]) == 1
+    assert "NAS503" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--pass", "+simplify"], ["--set", "epochs=2"], ["--batch", "4"]])
+def test_what_only_a_method_reads_is_refused_without_one(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "nasbench201", *words]) == 2
+    assert f"{words[0]} says how to search" in capsys.readouterr().err
