@@ -227,14 +227,14 @@ def unlabelled(module: Module) -> Module:
     return module.map(lambda g: g.with_nodes(attrs.evolve(n, label="") for n in g.nodes))
 
 
-def every_stage(space: Space, method: str, passes: str, but: str = "") -> None:
+def every_stage(space: Space, method: str, passes: str, but: tuple[str, ...] = ()) -> None:
     """A pass that ran has nothing left to do; what it left is valid, and its text reads back."""
     compilation = space.compile(method, passes=passes).compilation
     for (name, module), step in zip(compilation.stages[1:], compilation.passes, strict=True):
         verify(module, name)
         text = print_module(module)
         assert parse_module(text) == module
-        if step.optimises and name != but:
+        if step.optimises and name not in but:
             assert unlabelled(step(module)) == unlabelled(module), f"{name} is not done after one run"
 
 
@@ -254,7 +254,7 @@ def test_twice_is_once_on_random_spaces(text: str) -> None:
         space.compile("toponas")
     except UserError:
         assume(False)
-    every_stage(space, "toponas", "+tie,+simplify", but="fold")
+    every_stage(space, "toponas", "+tie,+simplify", but=("fold", "tie"))
 
 
 @pytest.mark.xfail(strict=True, reason="fold does not see the weighted sums that it has just made")
@@ -264,6 +264,15 @@ def test_fold_is_done_after_one_run() -> None:
         "z = n[1] >> choose { id }  return z }"
     )
     every_stage(made, "darts", only("fold"))
+
+
+@pytest.mark.xfail(strict=True, reason="of an edge's candidates that are alike only one is tied at a time")
+def test_tie_is_done_after_one_run() -> None:
+    made = space_of(
+        "cell c(x) { n[1..2] = sum of all from (x, earlier) via choose { a: rcb(3), b: relu >> conv(3) >> bn } "
+        "return n[2] }"
+    )
+    every_stage(made, "darts", only(base="+tie"))
 
 
 @pytest.mark.xfail(strict=True, reason="a name after what is read, which then gets another name itself")
