@@ -27,6 +27,8 @@ from nasdsl.ops import PRIMITIVES
 from nasdsl.passes.log import Log
 from nasdsl.types import TensorType
 
+Sizes = Mapping[str, int]
+
 FLOAT = 4
 MIB = 2**20
 
@@ -78,12 +80,12 @@ class Checkpoint:
         return module.map(mark)
 
     def _chosen(self, module: Module) -> frozenset[str]:
-        calls = candidates(module)
-        price = {call.id: _price(module, call) for call in calls}
+        calls, model = candidates(module), _Model(module)
+        price = {call.id: model.price(call) for call in calls}
         order = sorted(price, key=lambda name: price[name])
         if not self.budget:
             return frozenset(order)
-        needs = [predicted(module, frozenset(order[:n])) * self.batch for n in range(len(order) + 1)]
+        needs = [model.predicted(frozenset(order[:n])) * self.batch for n in range(len(order) + 1)]
         enough = next((n for n, need in enumerate(needs) if need <= self.budget * MIB), None)
         if enough is None:
             raise UserError.plain(
@@ -102,54 +104,64 @@ def candidates(module: Module) -> list[Call]:
 
 def predicted(module: Module, marked: frozenset[str]) -> int:
     """Bytes for one example that a step keeps for its backward pass, at the most, with these calls marked."""
-    calls = [n for n in module.network.nodes if isinstance(n, Call) and n.id in marked]
-    found = []
-    for variables in (False, True):
-        again = [kept_inside(module, module.by_name[n.graph], _sizes(n), variables) for n in calls]
-        total = kept_inside(module, module.network, {}, variables, marked)
-        found.append(total + max(again, default=0))
-    return max(found)
+    return _Model(module).predicted(marked)
 
 
-def kept_inside(
-    module: Module,
-    graph: Graph,
-    sizes: Mapping[str, int],
-    variables: bool,
-    marked: frozenset[str] = frozenset(),
-) -> int:
-    """Bytes for one example that one step keeps of a graph; calls that are marked keep what they read."""
-    storages: dict[object, int] = {}
-    insides = 0
-    for node in graph.nodes:
-        if isinstance(node, Input) or not isinstance(node.type, TensorType):
-            continue
-        if isinstance(node, Call) and node.id not in marked:
-            inner = {name: dim.evaluate(sizes) for name, dim in node.sizes}
-            insides += kept_inside(module, module.by_name[node.graph], inner, variables)
-        else:
-            storages.update(_kept(graph, node, sizes, variables))
-    return insides + sum(storages.values())
+class _Model:
+    """What graphs keep and cost; each graph is looked at once for each set of sizes."""
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.known: dict[tuple[object, ...], int] = {}
+
+    def predicted(self, marked: frozenset[str]) -> int:
+        calls = [n for n in self.module.network.nodes if isinstance(n, Call) and n.id in marked]
+        found = []
+        for variables in (False, True):
+            again = [self.inside(call, {}, variables) for call in calls]
+            total = self.kept(self.module.network, {}, variables, marked)
+            found.append(total + max(again, default=0))
+        return max(found)
+
+    def kept(self, graph: Graph, sizes: Sizes, variables: bool, marked: frozenset[str] = frozenset()) -> int:
+        """Bytes for one example that one step keeps of a graph; calls that are marked keep what they read."""
+        storages: dict[object, int] = {}
+        insides = 0
+        for node in graph.nodes:
+            if isinstance(node, Input) or not isinstance(node.type, TensorType):
+                continue
+            if isinstance(node, Call) and node.id not in marked:
+                insides += self.inside(node, sizes, variables)
+            else:
+                storages.update(_kept(graph, node, sizes, variables))
+        return insides + sum(storages.values())
+
+    def inside(self, call: Call, sizes: Sizes, variables: bool) -> int:
+        """The same of the graph that a call runs."""
+        inner = {name: dim.evaluate(sizes) for name, dim in call.sizes}
+        key = (call.graph, tuple(inner.items()), variables)
+        if key not in self.known:
+            self.known[key] = self.kept(self.module.by_name[call.graph], inner, variables)
+        return self.known[key]
+
+    def macs(self, call: Call, sizes: Sizes) -> int:
+        """Multiply-accumulates of the graph that a call runs."""
+        inner = {name: dim.evaluate(sizes) for name, dim in call.sizes}
+        key = (call.graph, tuple(inner.items()))
+        if key not in self.known:
+            graph = self.module.by_name[call.graph]
+            self.known[key] = sum(node_count(graph, n, inner).macs for n in graph.nodes) + sum(
+                self.macs(n, inner) for n in graph.nodes if isinstance(n, Call)
+            )
+        return self.known[key]
+
+    def price(self, call: Call) -> float:
+        """Multiply-accumulates of computing a cell again for each byte that this frees."""
+        freed = max(self.inside(call, {}, variables) for variables in (False, True))
+        return self.macs(call, {}) / max(1, freed)
 
 
-def _price(module: Module, call: Call) -> float:
-    """Multiply-accumulates of computing a cell again for each byte that this frees."""
-    graph, sizes = module.by_name[call.graph], _sizes(call)
-    freed = max(kept_inside(module, graph, sizes, variables) for variables in (False, True))
-    return _macs(module, graph, sizes) / max(1, freed)
-
-
-def _macs(module: Module, graph: Graph, sizes: Mapping[str, int]) -> int:
-    total = 0
-    for node in graph.nodes:
-        total += node_count(graph, node, sizes).macs
-        if isinstance(node, Call):
-            inner = {name: dim.evaluate(sizes) for name, dim in node.sizes}
-            total += _macs(module, module.by_name[node.graph], inner)
-    return total
-
-
-def _kept(graph: Graph, node: AnyNode, sizes: Mapping[str, int], variables: bool) -> dict[object, int]:
+def _kept(graph: Graph, node: AnyNode, sizes: Sizes, variables: bool) -> dict[object, int]:
     """The storages that the backward pass of a node reads, by name, with their bytes for one example."""
     reads = graph.activations(node)
     if isinstance(node, Call):
@@ -171,7 +183,7 @@ def _kept(graph: Graph, node: AnyNode, sizes: Mapping[str, int], variables: bool
     return {}
 
 
-def _kept_of_mix(graph: Graph, node: Mix, sizes: Mapping[str, int], variables: bool) -> dict[object, int]:
+def _kept_of_mix(graph: Graph, node: Mix, sizes: Sizes, variables: bool) -> dict[object, int]:
     terms = node.operands[node.vectors :]
     kept: dict[object, int] = {}
     for index, term in enumerate(terms):
@@ -199,14 +211,9 @@ def _source(graph: Graph, name: str) -> str:
     return node.id
 
 
-def _bytes(graph: Graph, name: str, sizes: Mapping[str, int]) -> int:
+def _bytes(graph: Graph, name: str, sizes: Sizes) -> int:
     found = graph.by_id[name].type
     return FLOAT * found.elements().evaluate(sizes) if isinstance(found, TensorType) else 0
-
-
-def _sizes(call: Call) -> dict[str, int]:
-    """Of a call of the network, where sizes are numbers."""
-    return {name: dim.evaluate({}) for name, dim in call.sizes}
 
 
 def _opaque(module: Module, name: str) -> bool:

@@ -23,10 +23,15 @@ from nasdsl.runtime.normalised import NormalisedMix, PointwiseNorm
 from nasdsl.runtime.recompute import recomputed
 from nasdsl.runtime.standalone.basics import autocast
 from nasdsl.runtime.supernet import SupernetBase
-from tests.laws.common import batch, small
+from tests.laws.common import batch
 
 PLAIN = "-share,-normalise,-accumulate,-fan"
 SPACES = ["darts", "nasbench201", "hierarchical"]
+
+
+def small(name: str) -> Space:
+    sizes = {"darts": {"layers": 3, "C": 2, "resolution": 8}}.get(name, {"N": 1, "C": 2, "resolution": 8})
+    return nasdsl.load(name, **sizes)
 
 
 def marked(module: Module) -> frozenset[str]:
@@ -298,9 +303,11 @@ def test_cells_with_operations_from_python_are_left_alone(
     )
     (tmp_path / "two.nas").write_text(
         'space two {\n  use python "noisy_cells"\n  input image(3, 8)\n'
-        "  cell quiet(x; C) { a = choose { conv(3, C), conv(5, C) } from x\n return a }\n"
-        "  cell loud(x; C) { a = choose { noisy, id } from x\n return a }\n"
-        "  network { stem: conv(3, 4)\n one: quiet(C=4)\n two: loud(C=4)\n head: global_pool >> linear(10) }\n}\n"
+        "  set still(; C) = { wide: conv(5, C), skip: id }\n  set moving(; C) = { noisy: noisy, skip: id }\n"
+        "  cell quiet(x; C) {\n    n[1..1] = sum of choose 1 from (x) via choose still\n    return concat(n)\n  }\n"
+        "  cell loud(x; C) {\n    n[1..1] = sum of choose 1 from (x) via choose moving\n    return concat(n)\n  }\n"
+        "  network {\n    stem: conv(3, 4)\n    one: quiet(C=4)\n    two: loud(C=4)\n"
+        "    head: global_pool >> linear(10)\n  }\n}\n"
     )
     with (tmp_path / "noisy_cells.py").open("a") as file:
         file.write('\n\nOPERATIONS = {"noisy": Noisy}\n')
