@@ -90,11 +90,10 @@ class _Maps:
 
 def _centred(inputs: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """The inputs as rows less their means, (k, n, C) in a format, and the means (k, C)."""
+    if inputs[0].device.type != "cpu" or dtype in LOW:
+        return _centred_together(inputs, dtype)
     first = rows(inputs[0])
-    if first.device.type == "cpu" and dtype not in LOW:
-        z = first.new_empty(len(inputs), *first.shape, dtype=dtype)
-    else:  # side by side, so that one product sums them all
-        z = first.new_empty(first.shape[0], len(inputs), first.shape[1], dtype=dtype).transpose(0, 1)
+    z = first.new_empty(len(inputs), *first.shape, dtype=dtype)
     means = []
     for index, x in enumerate(inputs):
         flat = rows(x)
@@ -102,6 +101,16 @@ def _centred(inputs: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tens
         torch.sub(flat, mean, out=z[index])
         means.append(mean)
     return z, torch.stack(means)
+
+
+def _centred_together(inputs: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The same side by side: three calls for all, and one product sums them later."""
+    count, channels = len(inputs), inputs[0].shape[1]
+    side = torch.cat([x.permute(0, 2, 3, 1) for x in inputs], 3).view(-1, count * channels)
+    mean = side.mean(0, dtype=wide(side.dtype))
+    in_place = side.dtype == dtype and mean.dtype == dtype
+    z = side.sub_(mean) if in_place else torch.sub(side, mean, out=side.new_empty(0, dtype=dtype))
+    return z.view(-1, count, channels).transpose(0, 1), mean.view(count, channels)
 
 
 def _traced(inputs: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
