@@ -12,7 +12,7 @@ from tests.laws.common import batch, expressible, float64, small, weight_gradien
 BOUND = 1e-10
 
 
-@pytest.mark.parametrize("passes", ["", "-fold"])
+@pytest.mark.parametrize("passes", ["-simplify", "-simplify,-fold", "+simplify", "+tie,+simplify"])
 @pytest.mark.parametrize("method", ["darts", "toponas"])
 @pytest.mark.parametrize("name", ["darts", "nasbench201"])
 def test_supernet_at_one_hot_equals_its_own_path(name: str, method: str, passes: str) -> None:
@@ -22,25 +22,25 @@ def test_supernet_at_one_hot_equals_its_own_path(name: str, method: str, passes:
         net = program.supernet(seed=1)
         x = batch(space)
         checked = 0
-        for arch in space.sample(12, seed=3):
-            if not expressible(program, arch):
+        for arch in space.sample(8, seed=3):
+            if not expressible(program, arch) or checked == 3:
                 continue
             net.set_architecture(arch.choices)
-            for training in (True, False):
-                net.train(training)
-                child = program.network(arch, inherit=net, form="search")
-                assert child.training is training
-                own, path = net(x), child(x)
+            child = program.network(arch, inherit=net.train(), form="search")
+            assert child.training
+            for training in (True, False):  # the statistics of both move by the same step
+                own, path = net.train(training)(x), child.train(training)(x)
                 assert (own - path).abs().max() < BOUND
             checked += 1
-        assert checked >= 3
+        assert checked == 3
 
 
 @pytest.mark.parametrize("method", ["darts", "toponas"])
 def test_gradients_of_shared_weights_agree(method: str) -> None:
     space = small("darts")
     with float64():
-        program = space.compile(method)
+        # Where filters are normalised, a network's own are another parametrisation: see tests/passes.
+        program = space.compile(method, passes="-simplify")
         net = program.supernet(seed=0)
         arch = space.sample(1, seed=5)[0]
         net.set_architecture(arch.choices)
@@ -55,6 +55,19 @@ def test_gradients_of_shared_weights_agree(method: str) -> None:
         for key, gradient in mine.items():
             assert torch.allclose(gradient, ours[key], atol=1e-10, rtol=1e-10), key
         assert len(mine) > 10
+
+
+def test_a_child_inherits_the_mode_and_the_statistics() -> None:
+    space = small("nasbench201")
+    with float64():
+        program = space.compile("darts")
+        net, x = program.supernet(seed=1), batch(space)
+        arch = space.sample(1, seed=3)[0]
+        net.set_architecture(arch.choices)
+        net(x)
+        child = program.network(arch, inherit=net.eval(), form="search")
+        assert not child.training
+        assert (net(x) - child(x)).abs().max() < BOUND
 
 
 def test_a_fresh_child_is_not_the_supernet() -> None:
