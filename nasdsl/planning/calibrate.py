@@ -1,7 +1,7 @@
 """What a device does: a few operations and two small supernets, timed.
 
 Takes the name of a device, returns `Rates`. Invariant: operations are those that supernets run, so
-what is ours is measured as ours; nothing that is measured here is kept.
+what is ours is measured as ours; torch is imported when something is measured.
 """
 
 from __future__ import annotations
@@ -9,19 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from statistics import geometric_mean, median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from nasdsl.api import load
 from nasdsl.planning.footprint import FLOAT
 from nasdsl.planning.time import Rates, predict_time
-from nasdsl.runtime import bilevel
-from nasdsl.runtime.depthwise import Depthwise
-from nasdsl.runtime.normalised import PointwiseNorm
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 REFERENCES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("darts", {"C": 8, "layers": 3, "resolution": 16}),
@@ -34,6 +32,12 @@ BATCH = 16
 
 def calibrate(device: str = "cpu") -> Rates:
     """Measures a device, in a few seconds."""
+    import torch
+    import torch.nn.functional as F
+
+    from nasdsl.runtime.depthwise import Depthwise
+    from nasdsl.runtime.normalised import PointwiseNorm
+
     bench = _Bench(torch.device(device))
     tiny, x = bench.tensor(1, 8, 4, 4), bench.tensor(16, 32, 16, 16)
     overhead = bench.seconds(bench.both_ways(F.relu, tiny), 50)
@@ -69,12 +73,18 @@ class _Bench:
         self.place = place
 
     def tensor(self, *shape: int) -> Tensor:
+        import torch
+
         return torch.randn(*shape, device=self.place).contiguous(memory_format=torch.channels_last)
 
     def there(self, module: nn.Module) -> nn.Module:
+        import torch
+
         return module.to(self.place, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def seconds(self, action: Callable[[], object], repeats: int) -> float:
+        import torch
+
         for _ in range(2):
             action()
         found = []
@@ -89,6 +99,9 @@ class _Bench:
 
     def both_ways(self, function: Callable[[Tensor], Any], x: Tensor) -> Callable[[], object]:
         """Forward, and the gradients of the input and of what weights there are."""
+        import torch
+        from torch import nn
+
         x.requires_grad_(True)
         wanted = (x, *(function.parameters() if isinstance(function, nn.Module) else ()))
 
@@ -100,6 +113,10 @@ class _Bench:
 
     def ratio(self, name: str, parameters: dict[str, Any], rates: Rates) -> float:
         """How much longer the steps of a small supernet take than `rates` say."""
+        import torch
+
+        from nasdsl.runtime import bilevel
+
         space = load(name, **parameters)
         program = space.compile("darts")
         net = program.supernet().to(self.place)

@@ -98,11 +98,12 @@ def _seconds(step: Step, traced: Trace, batch: int, rates: Rates, passes: int) -
 
 def _start(step: Step, traced: Trace, batch: int, rates: Rates) -> float:
     """What a step costs however small it is."""
+    blending = BLENDING * rates.fused if step.blended else 0.0
     if step.op in FUSED:
         return rates.fused + len(step.reads) * rates.overhead
     if step.op in DEPTHWISE:
         calls = 1 if joined(step, traced, batch) else step.lanes
-        return rates.fused + (calls - 1) * rates.layer + (BLENDING * rates.fused if step.blended else 0)
+        return rates.fused + (calls - 1) * rates.layer + blending
     if step.weights or step.op in LAYERS:
-        return rates.layer
+        return rates.layer + blending
     return (2 * len(step.reads) if step.op == "mix" else 1) * rates.overhead
