@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import attrs
 import torch
 
 from nasdsl.codegen.lower import Home
@@ -65,7 +66,9 @@ def inherit_weights(
                     given.get(source.path + name.removeprefix(path)) if name.startswith(f"{path}.") else None
                 )
                 if origin is not None:
-                    part_of(target, home).copy_(part_of(origin, source))
+                    # Filters that are normalised on both sides are copied as they are kept.
+                    given_as = attrs.evolve(source, normalise="") if home.normalise else source
+                    part_of(target, attrs.evolve(home, normalise="")).copy_(part_of(origin, given_as))
 
 
 def part_of(tensor: torch.Tensor, home: Home) -> torch.Tensor:

@@ -112,7 +112,7 @@ class _Verifier:
     def _rules(self, node: AnyNode) -> None:
         rule = _RULES.get(type(node))
         if rule is not None:
-            broken = rule(self, node)
+            broken = rule(self, node) or self._bundles(node)
             if broken:
                 raise self.fail(broken, node)
 
@@ -150,9 +150,6 @@ class _Verifier:
         if primitive.opaque:
             return ""  # its weights depend on sizes as integers, which a graph does not have
         values = dict(node.values)
-        source = self.graph.by_id[node.operands[0]]
-        if _reads_bundle(node) != (isinstance(source, Op) and _makes_bundle(source)):
-            return "only parts and lanes read what has several results"
         specs = [WeightType(s.shape) for s in primitive.weights(types[0], values)]
         specs += [WeightType(s.shape, state=True) for s in primitive.state(types[0], values)]
         given = [t if isinstance(t, WeightType) else WeightType(()) for t in types[1:]]
@@ -162,6 +159,20 @@ class _Verifier:
         if not fits:
             found, wanted = (", ".join(map(str, t)) or "none" for t in (types[1:], specs))
             return f"its weights are {found}, not {wanted}"
+        return ""
+
+    def _bundles(self, node: AnyNode) -> str:
+        """What has several results is read by parts and lanes only, and by as many as it has."""
+        for operand in node.operands:
+            source = self.graph.by_id[operand]
+            made = _makes(source)
+            if made > 1 and not (isinstance(node, Op) and _reads(node)):
+                return "only parts and lanes read what has several results"
+            if isinstance(node, Op) and made and _reads(node) not in (0, made):
+                return f"it is for {_reads(node)} results; what it reads has {made}"
+        values = dict(node.values) if isinstance(node, Op) else {}
+        if isinstance(node, Op) and node.op == "part" and not 0 <= int(str(values["index"])) < _reads(node):
+            return "there is no such result"
         return ""
 
     def _stack(self, node: Stack) -> str:
@@ -298,12 +309,20 @@ class _Verifier:
         return "" if len(shapes) <= 1 else "what it accumulates without forming it has several shapes"
 
 
-def _makes_bundle(node: Op) -> bool:
-    return node.op in BUNDLES or (node.op == "pointwise_norm" and dict(node.values)["groups"] != 1)
+def _makes(node: AnyNode) -> int:
+    """How many results a node has; 0 for what is no activation."""
+    if not isinstance(node, Op):
+        return int(isinstance(node.type, TensorType))
+    counted = "copies" if node.op in BUNDLES else "groups" if node.op == "pointwise_norm" else ""
+    return int(str(dict(node.values)[counted])) if counted else 1
 
 
-def _reads_bundle(node: Op) -> bool:
-    return node.op in ("part", "dwconv_lanes") or (node.op != "dwconv_fan" and _makes_bundle(node))
+def _reads(node: Op) -> int:
+    """How many results its source must have; 0 where an operation takes one value."""
+    if node.op == "part":
+        return int(str(dict(node.values)["count"]))
+    lanes = node.op == "dwconv_lanes" or (node.op == "pointwise_norm" and _makes(node) > 1)
+    return _makes(node) if lanes else 0
 
 
 _Rule = Callable[[_Verifier, Any], str]

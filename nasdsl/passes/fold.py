@@ -8,6 +8,7 @@ explicit topology costs what DARTS costs. A plain sum of weighted sums is one as
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import attrs
@@ -38,36 +39,42 @@ class Fold:
 
 
 def _fold(graph: Graph, log: Log) -> Graph:
+    known = dict(graph.by_id)  # what stands under each name by now
     nodes: list[AnyNode] = []
     for node in graph.nodes:
-        if isinstance(node, Mix) and any(_inner(graph, o) for o in node.operands[node.vectors :]):
-            flat = _flatten(graph, node)
-            _note(log, "edge weights multiplied into operation weights", graph, node, flat)
-            nodes.extend(flat)
-        elif isinstance(node, Merge) and node.merge == "sum" and all(_inner(graph, o) for o in node.operands):
-            joined = _joined(graph, node)
-            _note(log, "a sum of weighted sums made one weighted sum", graph, node, [joined])
-            nodes.append(joined)
-        else:
-            nodes.append(node)
+        made: list[AnyNode] = [node]
+        if isinstance(node, (Mix, Merge)):
+            inner = _inner(graph, known, node)
+            if isinstance(node, Mix) and inner and node.vectors == 1:
+                made = _flatten(known, node, inner)
+                _note(log, "edge weights multiplied into operation weights", graph, node, inner, made)
+            elif isinstance(node, Merge) and node.merge == "sum" and len(inner) == len(node.operands):
+                made = [_joined(node, inner)]
+                _note(log, "a sum of weighted sums made one weighted sum", graph, node, inner, made)
+        known.update({n.id: n for n in made})
+        nodes.extend(made)
     return prune(graph.with_nodes(nodes))
 
 
-def _note(log: Log, rule: str, graph: Graph, outer: Mix | Merge, made: list[AnyNode]) -> None:
-    inner = (i.id for o in graph.activations(outer) if (i := _inner(graph, o)) is not None)
+def _note(
+    log: Log, rule: str, graph: Graph, outer: Mix | Merge, inner: Mapping[str, Mix], made: list[AnyNode]
+) -> None:
     log.add(rule, graph.name, (outer.id, *inner), (n.id for n in made))
 
 
-def _inner(graph: Graph, operand: str) -> Mix | None:
-    """The weighted sum behind an operand, when nothing else reads it."""
-    found = graph.by_id[operand]
-    alone = len(graph.readers[operand]) == 1 and operand != graph.result
-    return found if isinstance(found, Mix) and alone else None
+def _inner(graph: Graph, known: Mapping[str, AnyNode], outer: Mix | Merge) -> dict[str, Mix]:
+    """The weighted sums behind a sum that nothing else reads, by operand."""
+    found: dict[str, Mix] = {}
+    for operand in graph.activations(outer):
+        node = known[operand]
+        if isinstance(node, Mix) and len(graph.readers[operand]) == 1 and operand != graph.result:
+            found[operand] = node
+    return found
 
 
-def _joined(graph: Graph, outer: Merge) -> Mix:
+def _joined(outer: Merge, sums: Mapping[str, Mix]) -> Mix:
     """A sum of weighted sums as one, the vectors side by side."""
-    inner = [m for m in (_inner(graph, o) for o in outer.operands) if m is not None]
+    inner = [sums[o] for o in outer.operands]
     vectors: list[str] = []
     terms: list[MixTerm] = []
     for mix in inner:
@@ -84,16 +91,15 @@ def _joined(graph: Graph, outer: Merge) -> Mix:
     )
 
 
-def _flatten(graph: Graph, outer: Mix) -> list[AnyNode]:
-    if outer.vectors != 1:
-        return [outer]
+def _flatten(known: Mapping[str, AnyNode], outer: Mix, sums: Mapping[str, Mix]) -> list[AnyNode]:
+    """The outer sum over the terms of the inner ones, after the products of their weights."""
     weight = outer.operands[0]
     scaled: list[AnyNode] = []
     vectors = [weight]
     operands: list[str] = []
     terms: list[MixTerm] = []
     for term, operand in zip(outer.terms, outer.operands[1:], strict=True):
-        inner = _inner(graph, operand)
+        inner = sums.get(operand)
         if inner is None:
             operands.append(operand)
             terms.append(term)
@@ -103,7 +109,7 @@ def _flatten(graph: Graph, outer: Mix) -> list[AnyNode]:
             product = Arith(
                 id=f"{inner.id}.scaled{number or ''}",
                 operands=(vector, weight),
-                type=graph.by_id[vector].type,
+                type=known[vector].type,
                 form="scale",
                 index=term.entry,
                 label=inner.label,

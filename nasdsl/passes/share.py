@@ -85,6 +85,7 @@ def _told_apart(made: dict[str, AnyNode], graph: Graph) -> list[AnyNode]:
         for operand in node.operands:
             readers.setdefault(operand, set()).add(node.label)
     found: list[AnyNode] = []
+    labels: dict[str, str] = {}
     for node in made.values():
         several = len(readers.get(node.id, ())) > 1
         if (
@@ -93,8 +94,8 @@ def _told_apart(made: dict[str, AnyNode], graph: Graph) -> list[AnyNode]:
             and len(readers[node.id] - {node.label}) > 0
             and node.label.count(".")
         ):
-            origin = made.get(node.operands[0])
-            base = (origin.label or origin.id) if origin is not None else node.label
+            base = labels.get(node.operands[0], node.label)
             node = attrs.evolve(node, label=f"{base}.{node.op}")
+        labels[node.id] = node.label or node.id
         found.append(node)
     return found

@@ -11,6 +11,7 @@ TopoNAS papers. Of the DARTS cells' 14 edges 5 sets of candidates are left, one 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import ClassVar
 
 import attrs
@@ -77,8 +78,11 @@ def _groups(graph: Graph) -> list[list[Chain]]:
     for node in graph.nodes:
         if isinstance(node, Mix) and node.vectors == 1:
             edge = Edge(graph, node, found)
+            alike: Counter[object] = Counter()
             for chain in edge.chains():
-                key = (chain.source, tuple(edge.exact(s) for s in chain.stones))
-                groups.setdefault(key, {}).setdefault(node.id, chain)
+                form = (chain.source, tuple(edge.exact(s) for s in chain.stones))
+                # An edge that offers one candidate twice has two sets of weights, here as everywhere.
+                groups.setdefault((form, alike[form]), {})[node.id] = chain
+                alike[form] += 1
     several = [list(group.values()) for group in groups.values() if len(group) > 1]
     return [sorted(g, key=lambda c: graph.position[c.stones[-1].op.id]) for g in several]

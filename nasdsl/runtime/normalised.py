@@ -82,10 +82,11 @@ class _Maps:
         if bias is not None:
             mean = mean + bias.detach()
         variance = self.variance.flatten().detach().to(norm.running_var.dtype)
-        momentum = 0.1 if norm.momentum is None else norm.momentum
+        norm.num_batches_tracked.add_(1)
+        # Without a momentum batch norm keeps the average over all batches.
+        momentum = norm.momentum or norm.num_batches_tracked.to(variance.dtype).reciprocal()
         norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), momentum)
         norm.running_var.lerp_(variance * (n / (n - 1)), momentum)
-        norm.num_batches_tracked.add_(1)
 
 
 def _centred(inputs: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor]:

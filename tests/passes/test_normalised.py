@@ -155,9 +155,6 @@ def test_running_variance_is_the_unbiased_one(kind: str) -> None:
     close(statistics([module.norm]), [outputs.mean(1), outputs.var(1, unbiased=True)])
 
 
-@pytest.mark.xfail(
-    strict=True, reason="momentum None is taken as 0.1; batch norm takes the cumulative average"
-)
 @pytest.mark.parametrize("kind", KINDS)
 def test_momentum_none_is_the_cumulative_average(kind: str) -> None:
     torch.manual_seed(0)
