@@ -112,7 +112,7 @@ class _Verifier:
     def _rules(self, node: AnyNode) -> None:
         rule = _RULES.get(type(node))
         if rule is not None:
-            broken = rule(self, node) or self._bundles(node)
+            broken = self._bundles(node) or rule(self, node)
             if broken:
                 raise self.fail(broken, node)
 
