@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import nasdsl
 from nasdsl.codegen.load import part_of
-from nasdsl.codegen.lower import Home, module_paths
+from nasdsl.codegen.lowered import Home, module_paths
 from nasdsl.compiler import network_source
 
 Keys = dict[tuple[str, ...], Home]

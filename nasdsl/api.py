@@ -462,7 +462,7 @@ class Program:
             UserError: NAS401, NAS504; ValueError for an unknown form.
         """
         from nasdsl.codegen.load import inherit_weights, load_class, seeded
-        from nasdsl.codegen.lower import module_paths
+        from nasdsl.codegen.lowered import module_paths
         from nasdsl.compiler import network_source, search_source
 
         arch = self.architecture(arch)

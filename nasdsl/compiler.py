@@ -14,7 +14,8 @@ import attrs
 
 from nasdsl.codegen.emit import network_code, supernet_code
 from nasdsl.codegen.layout import layout_line
-from nasdsl.codegen.lower import Home, Lowered, lower_module, module_paths
+from nasdsl.codegen.lower import lower_module
+from nasdsl.codegen.lowered import Home, Lowered, module_paths
 from nasdsl.codegen.source import PythonCode
 from nasdsl.codegen.variables import decision_data, variables
 from nasdsl.diagnostics import did_you_mean

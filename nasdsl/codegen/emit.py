@@ -13,7 +13,7 @@ from pprint import pformat
 from typing import Any
 
 from nasdsl.codegen.layout import CHANNELS_LAST
-from nasdsl.codegen.lower import Lowered
+from nasdsl.codegen.lowered import Lowered
 from nasdsl.codegen.source import PythonCode, Writer, comment, literal
 from nasdsl.codegen.variables import Variables
 from nasdsl.types import TensorType

@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 import torch
 
-from nasdsl.codegen.lower import Home
+from nasdsl.codegen.lowered import Home
 from nasdsl.codegen.source import PythonCode
 from nasdsl.runtime.blended import normalised
 

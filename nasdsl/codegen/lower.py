@@ -11,8 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-import attrs
-
+from nasdsl.codegen.lowered import Home, Line, Lowered, instances
 from nasdsl.codegen.source import ATTRIBUTES, CLASSES, Namespace, class_name, literal
 from nasdsl.ir.graph import Graph, Module
 from nasdsl.ir.nodes import (
@@ -33,7 +32,6 @@ from nasdsl.ops import PRIMITIVES
 from nasdsl.ops.fused import BUNDLES
 from nasdsl.types import TensorType
 
-Line = tuple[str, Loc | None]
 _RESERVED = (
     "self",
     "w",
@@ -49,52 +47,6 @@ _RESERVED = (
     "training",
     "owner",
 )
-
-
-@attrs.frozen
-class Home:
-    """Where the weights of an operation live: a module, and which of `count` equal parts of its first axis.
-
-    `normalise` is how filters are normalised before they are used (`nasdsl.runtime.blended`), or "".
-    """
-
-    path: str
-    index: int = 0
-    count: int = 1
-    normalise: str = ""
-
-    def under(self, prefix: str) -> Home:
-        return attrs.evolve(self, path=f"{prefix}.{self.path}")
-
-
-@attrs.frozen
-class Lowered:
-    """A class: its text in parts, and where each weight of the graph lives in it.
-
-    Attributes:
-        modules: name of an operation instance (`n1.a.sep.conv`) to its home in the class.
-        calls: id of a call to the attribute that holds the called cell.
-        mixes: whether its `forward` takes the weights of mixed operations.
-        drops: whether it uses drop-path.
-        imports: Python modules whose operations it uses.
-        helpers: classes of `nasdsl.runtime.standalone.blocks` that it uses.
-        runtime: `module:class` of what it uses of the runtime; supernets only.
-    """
-
-    graph: Graph
-    name: str
-    sizes: tuple[str, ...]
-    init: tuple[Line, ...]
-    forward: tuple[Line, ...]
-    inputs: tuple[str, ...]
-    modules: Mapping[str, Home]
-    calls: Mapping[str, str]
-    mixes: bool
-    drops: bool
-    helpers: frozenset[str] = frozenset()
-    runtime: frozenset[str] = frozenset()
-    imports: frozenset[str] = frozenset()
-    auxiliary: tuple[str, str] | None = None
 
 
 def lower_module(module: Module, root_name: str, runtime: bool = False) -> tuple[Lowered, ...]:
@@ -274,7 +226,7 @@ class _Lowering:
         for copy, blend in enumerate(blends):
             for index, name in enumerate(blend.operands[1 : 1 + length]):
                 path = f"{attribute}.convs.{index}"
-                for known in _names(self.graph.by_id[name]):
+                for known in instances(self.graph.by_id[name]):
                     self.modules.setdefault(known, Home(path, copy, len(blends), first.normalise))
         vectors = ", ".join(f"own[{literal(b.operands[0])}]" for b in blends)
         return f"self.{attribute}({source}, {f'({vectors},)' if fan else vectors})"
@@ -305,7 +257,7 @@ class _Lowering:
             members = [self.graph.by_id[o] for o in found.operands] if isinstance(found, Stack) else [found]
             for number, member in enumerate(members):
                 home = Home(part, index * len(members) + number, count * len(members))
-                for known in _names(member):
+                for known in instances(member):
                     self.modules.setdefault(known, home)
 
     def _inner(self, node: Op, position: int) -> list[str]:
@@ -455,31 +407,6 @@ class _Lowering:
             self._assign(node, f"self.{attribute}({', '.join(values)})")
 
 
-def _names(node: AnyNode) -> tuple[str, ...]:
-    """The operation instances that a weight or a state belongs to."""
-    if isinstance(node, Weight):
-        return tuple(n.rpartition(".")[0] for n in (node.name, *node.aliases))
-    if isinstance(node, State):
-        return tuple(n.rpartition(".")[0] for n in (node.name, *node.aliases))
-    return (node.id,)
-
-
 def _short(node: AnyNode) -> str:
     """A name for a local variable: the place, without what the place already says."""
     return node.label if node.label and not isinstance(node, Op) else (node.label or node.id)
-
-
-def module_paths(lowered: tuple[Lowered, ...]) -> dict[tuple[str, ...], Home]:
-    """Where every operation instance lives in the root class: (call ids..., instance) to its home."""
-    by_graph = {item.graph.name: item for item in lowered}
-
-    def walk(item: Lowered) -> dict[tuple[str, ...], Home]:
-        found: dict[tuple[str, ...], Home] = {(name,): home for name, home in item.modules.items()}
-        for node in item.graph.nodes:
-            if isinstance(node, Call):
-                attribute = item.calls[node.id]
-                for key, home in walk(by_graph[node.graph]).items():
-                    found[(node.id, *key)] = home.under(attribute)
-        return found
-
-    return walk(lowered[-1])

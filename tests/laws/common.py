@@ -12,7 +12,7 @@ from torch import nn
 import nasdsl
 from nasdsl import Architecture, Program, Space, UserError
 from nasdsl.codegen.load import part_of
-from nasdsl.codegen.lower import Home
+from nasdsl.codegen.lowered import Home
 
 SMALL: dict[str, dict[str, object]] = {
     "darts": {"layers": 4, "C": 4, "resolution": 16},

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nasdsl import Space, UserError
-from nasdsl.codegen.lower import module_paths
+from nasdsl.codegen.lowered import module_paths
 from tests.laws.common import batch, expressible, float64, small, weight_gradients
 
 BOUND = 1e-10

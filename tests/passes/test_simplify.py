@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nasdsl import Program, Space, UserError
 from nasdsl.codegen.load import inherit_weights
-from nasdsl.codegen.lower import module_paths
+from nasdsl.codegen.lowered import module_paths
 from nasdsl.compiler import search_source
 from nasdsl.ir.cost import module_count
 from nasdsl.ir.graph import Module

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nasdsl import Program, Space
 from nasdsl.codegen.load import inherit_weights
-from nasdsl.codegen.lower import Home, module_paths
+from nasdsl.codegen.lowered import Home, module_paths
 from nasdsl.runtime.supernet import SupernetBase
 from tests.laws.common import batch, running_statistics, weight_gradients
 
