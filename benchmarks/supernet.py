@@ -15,8 +15,13 @@ approximating pass `simplify` as well. A step is zeroing, forward and backward f
 bilevel step is a step of the variables and a step of the weights, with their optimisers, as each side
 does them. All sides take turns in one process; figures are medians, ratios medians over rounds.
 
+On a GPU `--cuda-graph` records and replays the bilevel step of ours, as `search.py --cuda-graph` does.
+
+    python benchmarks/supernet.py --batch 64 --device cuda --precision bf16 --cuda-graph --reference DIR
+
 Saved bytes: storages that autograd keeps for the backward pass, parameters left out, each once.
 Kernels: on a GPU what the profiler sees executed, on a CPU operators that are dispatched, views left out.
+Launches: calls by which the host starts a kernel or a graph; on a GPU only.
 """
 
 from __future__ import annotations
@@ -41,6 +46,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import nasdsl
 from nasdsl.runtime.bilevel import architecture_step, weight_step
+from nasdsl.runtime.captured import WARM_UP, Captured, TensorSteps
 from nasdsl.runtime.supernet import SupernetBase
 
 RESULTS = Path(__file__).parent / "results"
@@ -94,7 +100,30 @@ def ours(space: nasdsl.Space, name: str, passes: str, batches: list[Batch], args
         architecture_step(net, batches[1], adam, cast=cast(args.device, args.precision))
         weight_step(net, batches[0], sgd, cast=cast(args.device, args.precision))
 
+    if args.cuda_graph:
+        bilevel = recorded(net, sgd, adam, batches, args)
     return Side(name, net, step, bilevel, sum(p.numel() for p in weights))
+
+
+def recorded(
+    net: SupernetBase,
+    sgd: torch.optim.Optimizer,
+    adam: torch.optim.Optimizer,
+    batches: list[Batch],
+    args: argparse.Namespace,
+) -> Callable[[], None]:
+    """The bilevel step as CUDA graphs, recorded before it is returned."""
+    settings = {"clip": 5.0, "accumulate": 1}
+    steps = Captured(TensorSteps(net, sgd, adam, settings, lambda: cast(args.device, args.precision)))
+    steps.set(0.025)
+
+    def bilevel() -> None:
+        steps.architecture_step(batches[1])
+        steps.weight_step(batches[0])
+
+    for _ in range(WARM_UP + 1):
+        bilevel()
+    return bilevel
 
 
 def theirs(net: nn.Module, variables: list[Tensor], batches: list[Batch], args: argparse.Namespace) -> Side:
@@ -172,18 +201,20 @@ class _Counter(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def kernels(action: Callable[[], object], device: str) -> int:
-    """Kernels of an action: executed on a GPU, operators dispatched on a CPU."""
+def kernels(action: Callable[[], object], device: str) -> tuple[int, int | None]:
+    """Kernels of an action, and what the host launched: executed on a GPU, operators dispatched on a CPU."""
     if not device.startswith("cuda"):
         with _Counter() as counter:
             action()
-        return counter.count
+        return counter.count, None
     activities = [torch.profiler.ProfilerActivity.CUDA, torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities) as profile:
         action()
         torch.cuda.synchronize()
     events = profile.profiler.kineto_results.events()
-    return sum(1 for e in events if str(e.device_type()).endswith("CUDA"))
+    executed = sum(1 for e in events if str(e.device_type()).endswith("CUDA"))
+    launches = ("cudaLaunch", "cuLaunch", "cudaGraphLaunch", "cudaMemcpy", "cudaMemset")
+    return executed, sum(1 for e in events if e.name().startswith(launches))
 
 
 def timed(action: Callable[[], object], device: str) -> float:
@@ -247,8 +278,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     for side in sides:
         found[f"{side.name}_params"] = side.params
         found[f"{side.name}_saved_bytes"] = saved_bytes(side)
-        found[f"{side.name}_kernels"] = kernels(side.step, args.device)
-        found[f"{side.name}_bilevel_kernels"] = kernels(side.bilevel, args.device)
+        found[f"{side.name}_kernels"], found[f"{side.name}_launches"] = kernels(side.step, args.device)
+        bilevel = kernels(side.bilevel, args.device)
+        found[f"{side.name}_bilevel_kernels"], found[f"{side.name}_bilevel_launches"] = bilevel
         found[f"{side.name}_peak_bytes"] = peak_bytes(side, args.device)
     for kind, word in (("step", "step"), ("bilevel", "bilevel")):
         seconds = interleaved(sides, kind, args)
@@ -275,6 +307,7 @@ def rows(found: dict[str, Any], names: list[str]) -> list[tuple[str, ...]]:
                 f"{found[f'{name}_bilevel_ratio']:.2f}",
                 f"{found[f'{name}_saved_bytes'] / 2**20:.1f}",
                 f"{found[f'{name}_kernels']:,}",
+                str(found[f"{name}_bilevel_launches"] or ""),
                 "" if peak is None else f"{peak / 2**20:.1f}",
             )
         )
@@ -290,6 +323,7 @@ HEADER = (
     "faster",
     "saved MiB",
     "kernels",
+    "launches",
     "peak MiB",
 )
 
@@ -303,6 +337,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--cuda-graph", action="store_true", help="replay the bilevel step of ours")
     parser.add_argument("--reference", type=Path, help="a checkout of the original repository")
     parser.add_argument("--sides", nargs="+", choices=tuple(SIDES), default=["exact", "simplified"])
     parser.add_argument("--repeats", type=int, default=7)
@@ -311,6 +346,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--out", type=Path, help="also write the JSON to this file")
     args = parser.parse_args()
+    if args.cuda_graph and not args.device.startswith("cuda"):
+        parser.error("--cuda-graph needs --device cuda")
     torch.set_num_threads(args.threads)
     found = measure(args)
     names = [*(["reference"] if args.reference else []), *args.sides]
