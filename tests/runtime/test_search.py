@@ -127,6 +127,7 @@ def test_a_search_that_is_stopped_continues_exactly_and_ends_in_a_model(tmp_path
     assert "test accuracy" in retrained.stdout
 
 
+@pytest.mark.slow
 def test_a_run_in_bf16_with_micro_batches_and_cells_computed_twice_continues_exactly(
     tmp_path: Path, root: Path
 ) -> None:
