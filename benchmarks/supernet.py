@@ -274,6 +274,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "precision": args.precision,
         **surroundings(args.device),
         "rounds": args.repeats,
+        # There whether or not it was measured, for whoever reads the JSON.
+        **{f"reference_{what}": None for what in ("step_s", "bilevel_s", "saved_bytes", "kernels", "params")},
     }
     for side in sides:
         found[f"{side.name}_params"] = side.params
