@@ -47,7 +47,7 @@ def test_text_round_trip(text: str) -> None:
     assert trees[0] == trees[1] is not None
 
 
-@many
+@few
 @given(nas_spaces())
 def test_ir_round_trip_and_verification_after_every_pass(text: str) -> None:
     space = load(text)
