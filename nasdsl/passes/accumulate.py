@@ -15,28 +15,23 @@ from typing import ClassVar
 
 import attrs
 
-from nasdsl.ir.graph import Graph, Module, Stage
+from nasdsl.ir.graph import Graph
 from nasdsl.ir.nodes import AnyNode, Mix, Op
+from nasdsl.passes.base import GraphRewrite
 from nasdsl.passes.log import Log
 
 
 @attrs.frozen
-class Accumulate:
+class Accumulate(GraphRewrite):
     """See the module."""
 
     name: ClassVar[str] = "accumulate"
     summary: ClassVar[str] = "sums candidates in one matrix product, their outputs never formed"
-    source: ClassVar[Stage] = Stage.RELAXED
-    target: ClassVar[Stage] = Stage.RELAXED
     exact: ClassVar[bool] = True
-    optimises: ClassVar[bool] = True
 
-    def __call__(self, module: Module) -> Module:
-        return self.rewrite(module, Log())
-
-    def rewrite(self, module: Module, log: Log) -> Module:
-        """The pass, telling what it did."""
-        return module.map(lambda graph: _accumulate(graph, log))
+    def graph(self, graph: Graph, log: Log) -> Graph:
+        """See the module."""
+        return _accumulate(graph, log)
 
 
 def _accumulate(graph: Graph, log: Log) -> Graph:

@@ -10,11 +10,12 @@ log. `nasdsl compile --explain` compares the modules where a pass says nothing.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar, Protocol, runtime_checkable
 
 import attrs
 
-from nasdsl.ir.graph import Module, Stage
+from nasdsl.ir.graph import Graph, Module, Stage
 from nasdsl.ir.nodes import AnyNode
 from nasdsl.passes.log import Log
 
@@ -39,6 +40,25 @@ class Rewriter(Protocol):
     """A pass that says what it did: calling it is `rewrite` with a log that nobody reads."""
 
     def rewrite(self, module: Module, log: Log) -> Module: ...
+
+
+class GraphRewrite(ABC):
+    """What passes over supernets have in common that take one graph at a time and tell what they did."""
+
+    source: ClassVar[Stage] = Stage.RELAXED
+    target: ClassVar[Stage] = Stage.RELAXED
+    optimises: ClassVar[bool] = True
+
+    def __call__(self, module: Module) -> Module:
+        return self.rewrite(module, Log())
+
+    def rewrite(self, module: Module, log: Log) -> Module:
+        """The pass, telling what it did."""
+        return module.map(lambda graph: self.graph(graph, log))
+
+    @abstractmethod
+    def graph(self, graph: Graph, log: Log) -> Graph:
+        """One graph rewritten."""
 
 
 class Rename:

@@ -19,9 +19,10 @@ from typing import ClassVar
 
 import attrs
 
-from nasdsl.ir.graph import Graph, Module, Stage
+from nasdsl.ir.graph import Graph
 from nasdsl.ir.nodes import AnyNode, ArchType, Blend, Mix, Op, Stack, WeightType
 from nasdsl.ops import Value
+from nasdsl.passes.base import GraphRewrite
 from nasdsl.passes.log import Log
 from nasdsl.types import Dim, TensorType
 
@@ -30,22 +31,16 @@ _LANES = {"pointwise_norm": "pointwise_norm", "dwconv": "dwconv_lanes"}
 
 
 @attrs.frozen
-class Fan:
+class Fan(GraphRewrite):
     """See the module."""
 
     name: ClassVar[str] = "fan"
     summary: ClassVar[str] = "all depthwise convolutions of one input in one operation, and what follows them"
-    source: ClassVar[Stage] = Stage.RELAXED
-    target: ClassVar[Stage] = Stage.RELAXED
     exact: ClassVar[bool] = True
-    optimises: ClassVar[bool] = True
 
-    def __call__(self, module: Module) -> Module:
-        return self.rewrite(module, Log())
-
-    def rewrite(self, module: Module, log: Log) -> Module:
-        """The pass, telling what it did."""
-        return module.map(lambda graph: _Fans(graph, log).run())
+    def graph(self, graph: Graph, log: Log) -> Graph:
+        """See the module."""
+        return _Fans(graph, log).run()
 
 
 @attrs.frozen

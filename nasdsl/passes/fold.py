@@ -14,28 +14,23 @@ from typing import ClassVar
 import attrs
 
 from nasdsl.ir.analysis import prune
-from nasdsl.ir.graph import Graph, Module, Stage
+from nasdsl.ir.graph import Graph
 from nasdsl.ir.nodes import AnyNode, Arith, Merge, Mix, MixTerm
+from nasdsl.passes.base import GraphRewrite
 from nasdsl.passes.log import Log
 
 
 @attrs.frozen
-class Fold:
+class Fold(GraphRewrite):
     """See the module."""
 
     name: ClassVar[str] = "fold"
     summary: ClassVar[str] = "multiplies edge weights into operation weights, so no edge is formed by itself"
-    source: ClassVar[Stage] = Stage.RELAXED
-    target: ClassVar[Stage] = Stage.RELAXED
     exact: ClassVar[bool] = True
-    optimises: ClassVar[bool] = True
 
-    def __call__(self, module: Module) -> Module:
-        return self.rewrite(module, Log())
-
-    def rewrite(self, module: Module, log: Log) -> Module:
-        """The pass, telling what it did."""
-        return module.map(lambda graph: _fold(graph, log))
+    def graph(self, graph: Graph, log: Log) -> Graph:
+        """See the module."""
+        return _fold(graph, log)
 
 
 def _fold(graph: Graph, log: Log) -> Graph:

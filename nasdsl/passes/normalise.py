@@ -17,31 +17,26 @@ from typing import ClassVar
 import attrs
 
 from nasdsl.ir.analysis import prune
-from nasdsl.ir.graph import Graph, Module, Stage
+from nasdsl.ir.graph import Graph
 from nasdsl.ir.nodes import AnyNode, Op
+from nasdsl.passes.base import GraphRewrite
 from nasdsl.passes.log import Log
 from nasdsl.types import TensorType
 
 
 @attrs.frozen
-class Normalise:
+class Normalise(GraphRewrite):
     """See the module."""
 
     name: ClassVar[str] = "normalise"
     summary: ClassVar[str] = (
         "pointwise convolution, batch norm and ReLU in one, the convolution's output never stored"
     )
-    source: ClassVar[Stage] = Stage.RELAXED
-    target: ClassVar[Stage] = Stage.RELAXED
     exact: ClassVar[bool] = True
-    optimises: ClassVar[bool] = True
 
-    def __call__(self, module: Module) -> Module:
-        return self.rewrite(module, Log())
-
-    def rewrite(self, module: Module, log: Log) -> Module:
-        """The pass, telling what it did."""
-        return module.map(lambda graph: _normalise(graph, log))
+    def graph(self, graph: Graph, log: Log) -> Graph:
+        """See the module."""
+        return _normalise(graph, log)
 
 
 def _normalise(graph: Graph, log: Log) -> Graph:

@@ -16,32 +16,26 @@ from typing import ClassVar
 import attrs
 
 from nasdsl.ir.analysis import prune
-from nasdsl.ir.graph import Graph, Module, Stage
+from nasdsl.ir.graph import Graph
 from nasdsl.ir.nodes import AnyNode, Op, State
 from nasdsl.ops import PRIMITIVES
-from nasdsl.passes.base import Rename
+from nasdsl.passes.base import GraphRewrite, Rename
 from nasdsl.passes.log import Log
 
 
 @attrs.frozen
-class Share:
+class Share(GraphRewrite):
     """See the module."""
 
     name: ClassVar[str] = "share"
     summary: ClassVar[str] = (
         "common sub-expressions: one ReLU, one pooling and its norm for all edges of a source"
     )
-    source: ClassVar[Stage] = Stage.RELAXED
-    target: ClassVar[Stage] = Stage.RELAXED
     exact: ClassVar[bool] = True
-    optimises: ClassVar[bool] = True
 
-    def __call__(self, module: Module) -> Module:
-        return self.rewrite(module, Log())
-
-    def rewrite(self, module: Module, log: Log) -> Module:
-        """The pass, telling what it did."""
-        return module.map(lambda graph: _share(graph, log))
+    def graph(self, graph: Graph, log: Log) -> Graph:
+        """See the module."""
+        return _share(graph, log)
 
 
 def _share(graph: Graph, log: Log) -> Graph:

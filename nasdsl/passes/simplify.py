@@ -15,7 +15,7 @@ from typing import ClassVar
 import attrs
 
 from nasdsl.ir.analysis import prune
-from nasdsl.ir.graph import Graph, Module, Stage
+from nasdsl.ir.graph import Graph
 from nasdsl.ir.homes import homes
 from nasdsl.ir.nodes import (
     AnyNode,
@@ -30,13 +30,14 @@ from nasdsl.ir.nodes import (
     Weight,
     WeightType,
 )
+from nasdsl.passes.base import GraphRewrite
 from nasdsl.passes.edges import Bundle, Chain, Edge, Stone
 from nasdsl.passes.log import Log
 from nasdsl.passes.rules import Applied, simplified
 
 
 @attrs.frozen
-class Simplify:
+class Simplify(GraphRewrite):
     """See the module.
 
     Attributes:
@@ -46,22 +47,13 @@ class Simplify:
 
     name: ClassVar[str] = "simplify"
     summary: ClassVar[str] = "candidates of an edge share modules and merge kernels (TopoNAS 2024)"
-    source: ClassVar[Stage] = Stage.RELAXED
-    target: ClassVar[Stage] = Stage.RELAXED
     exact: ClassVar[bool] = False
-    optimises: ClassVar[bool] = True
 
     kernel_norm: bool = True
     suffix_sharing: bool = True
 
-    def __call__(self, module: Module) -> Module:
-        return self.rewrite(module, Log())
-
-    def rewrite(self, module: Module, log: Log) -> Module:
-        """The pass, telling what it did."""
-        return module.map(lambda graph: self._graph(graph, log))
-
-    def _graph(self, graph: Graph, log: Log) -> Graph:
+    def graph(self, graph: Graph, log: Log) -> Graph:
+        """See the module."""
         found = homes(graph)
         made: dict[str, tuple[AnyNode, ...]] = {}
         for node in graph.nodes:

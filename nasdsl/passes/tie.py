@@ -17,31 +17,25 @@ from typing import ClassVar
 import attrs
 
 from nasdsl.ir.analysis import prune
-from nasdsl.ir.graph import Graph, Module, Stage
+from nasdsl.ir.graph import Graph
 from nasdsl.ir.homes import homes
 from nasdsl.ir.nodes import AnyNode, Mix, State, Weight
-from nasdsl.passes.base import Rename
+from nasdsl.passes.base import GraphRewrite, Rename
 from nasdsl.passes.edges import Chain, Edge
 from nasdsl.passes.log import Log
 
 
 @attrs.frozen
-class Tie:
+class Tie(GraphRewrite):
     """See the module."""
 
     name: ClassVar[str] = "tie"
     summary: ClassVar[str] = "candidates of all edges that leave one node are tied and computed once (ours)"
-    source: ClassVar[Stage] = Stage.RELAXED
-    target: ClassVar[Stage] = Stage.RELAXED
     exact: ClassVar[bool] = False
-    optimises: ClassVar[bool] = True
 
-    def __call__(self, module: Module) -> Module:
-        return self.rewrite(module, Log())
-
-    def rewrite(self, module: Module, log: Log) -> Module:
-        """The pass, telling what it did."""
-        return module.map(lambda graph: _tie(graph, log))
+    def graph(self, graph: Graph, log: Log) -> Graph:
+        """See the module."""
+        return _tie(graph, log)
 
 
 def _tie(graph: Graph, log: Log) -> Graph:
