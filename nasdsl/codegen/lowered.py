@@ -64,9 +64,7 @@ class Lowered:
 
 def instances(node: AnyNode) -> tuple[str, ...]:
     """The operation instances that a weight or a state belongs to."""
-    if isinstance(node, Weight):
-        return tuple(n.rpartition(".")[0] for n in (node.name, *node.aliases))
-    if isinstance(node, State):
+    if isinstance(node, (Weight, State)):
         return tuple(n.rpartition(".")[0] for n in (node.name, *node.aliases))
     return (node.id,)
 

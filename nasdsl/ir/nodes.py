@@ -12,7 +12,7 @@ their optimiser and their derivation belong to the method.
 
 from __future__ import annotations
 
-from typing import ClassVar, Union
+from typing import ClassVar, Union, get_args
 
 import attrs
 
@@ -300,24 +300,5 @@ AnyNode = Union[
     Mix,
 ]
 
-KINDS: dict[str, type[Node]] = {
-    k.kind: k
-    for k in (
-        Input,
-        Weight,
-        State,
-        Stack,
-        Blend,
-        Op,
-        Merge,
-        Call,
-        Select,
-        Branch,
-        Gather,
-        Var,
-        Dist,
-        Marginal,
-        Arith,
-        Mix,
-    )
-}
+KINDS: dict[str, type[Node]] = {k.kind: k for k in get_args(AnyNode)}
+"""Every kind of node by its word in the text form."""

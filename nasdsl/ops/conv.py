@@ -100,7 +100,7 @@ def infer_dwconv(source: TensorType, values: Values, sizes: Sizes) -> TensorType
     return window(source, values, sizes, "dwconv", source.channels, integer(values, "dilation"))
 
 
-def _dwconv_weights(source: TensorType, values: Values) -> tuple[WeightSpec, ...]:
+def dwconv_weights(source: TensorType, values: Values) -> tuple[WeightSpec, ...]:
     kernel = size(values, "k")
     weight = WeightSpec("weight", (source.channels, Dim.of(1), kernel, kernel))
     return (weight, WeightSpec("bias", (source.channels,))) if values["bias"] else (weight,)
@@ -131,7 +131,7 @@ DWCONV = Primitive(
         Parameter("bias", "flag", False),
     ),
     infer=infer_dwconv,
-    weights=_dwconv_weights,
+    weights=dwconv_weights,
     macs=dwconv_macs,
     module=_dwconv_module,
     runtime="nasdsl.runtime.depthwise:Depthwise",

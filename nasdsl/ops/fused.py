@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import attrs
+
 from nasdsl.ops.base import Parameter, Primitive, Sizes, Values, WeightSpec, integer, size
-from nasdsl.ops.conv import conv_geometry, dwconv_macs, infer_dwconv
+from nasdsl.ops.conv import conv_geometry, dwconv_macs, dwconv_weights, infer_dwconv
 from nasdsl.types import Dim, TensorType
 
 
@@ -52,25 +54,21 @@ POINTWISE_NORM = Primitive(
 )
 
 
+def _wide(source: TensorType, values: Values) -> TensorType:
+    """The input of a fan, as often as it has copies."""
+    return TensorType("image", (source.channels * integer(values, "copies"), *source.dims[1:]))
+
+
 def _infer_fan(source: TensorType, values: Values, sizes: Sizes) -> TensorType:
-    wide = TensorType("image", (source.channels * integer(values, "copies"), *source.dims[1:]))
-    return infer_dwconv(wide, values, sizes)
-
-
-def _fan_weights(source: TensorType, values: Values) -> tuple[WeightSpec, ...]:
-    kernel, total = size(values, "k"), source.channels * integer(values, "copies")
-    weight = WeightSpec("conv.weight", (total, Dim.of(1), kernel, kernel))
-    return (weight, WeightSpec("conv.bias", (total,))) if values["bias"] else (weight,)
-
-
-def _infer_lanes(source: TensorType, values: Values, sizes: Sizes) -> TensorType:
-    return infer_dwconv(source, values, sizes)
+    return infer_dwconv(_wide(source, values), values, sizes)
 
 
 def _lanes_weights(source: TensorType, values: Values) -> tuple[WeightSpec, ...]:
-    kernel = size(values, "k")
-    weight = WeightSpec("conv.weight", (source.channels, Dim.of(1), kernel, kernel))
-    return (weight, WeightSpec("conv.bias", (source.channels,))) if values["bias"] else (weight,)
+    return tuple(attrs.evolve(w, role=f"conv.{w.role}") for w in dwconv_weights(source, values))
+
+
+def _fan_weights(source: TensorType, values: Values) -> tuple[WeightSpec, ...]:
+    return _lanes_weights(_wide(source, values), values)
 
 
 def _lanes_module(source: TensorType, result: TensorType, values: Values) -> str:
@@ -114,7 +112,7 @@ DWCONV_LANES = Primitive(
     name="dwconv_lanes",
     summary="depthwise convolutions of as many inputs, read by `part`",
     parameters=DWCONV_FAN.parameters,
-    infer=_infer_lanes,
+    infer=infer_dwconv,
     weights=_lanes_weights,
     macs=dwconv_macs,
     module=_lanes_module,

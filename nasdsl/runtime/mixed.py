@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nasdsl.runtime.precision import dot
+
 
 def mix(weights: Sequence[Tensor], outputs: Sequence[Tensor]) -> Tensor:
     """`sum_i weights[i] * outputs[i]`.
@@ -49,20 +51,17 @@ class _Mix(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weights, *outputs = ctx.saved_tensors
         wanted = ctx.needs_input_grad
-        found = torch.stack([inner(gradient, o) for o in outputs]) if wanted[0] else None
+        found = None
+        if wanted[0]:
+            flat = _channels_last(gradient)
+            found = torch.stack([dot(flat, _channels_last(o)) for o in outputs]).to(weights.dtype)
         parts = [gradient * weights[i] if each else None for i, each in enumerate(wanted[1:])]
         return found, *parts
 
 
-def inner(left: Tensor, right: Tensor) -> Tensor:
-    """The inner product of two tensors of one shape, shape (), without forming their product if it can."""
-    if left.dtype not in (torch.float32, torch.float64):
-        return (left.float() * right.float()).sum().to(left.dtype)
-    if left.dim() == 4:
-        left, right = left.permute(0, 2, 3, 1), right.permute(0, 2, 3, 1)
-    if left.is_contiguous() and right.is_contiguous():
-        return torch.dot(left.reshape(-1), right.reshape(-1))
-    return (left * right).sum()
+def _channels_last(x: Tensor) -> Tensor:
+    """An image as it lies in memory, so that making it flat is no copy; anything else as it is."""
+    return x.permute(0, 2, 3, 1) if x.dim() == 4 else x
 
 
 __all__ = ["mix"]

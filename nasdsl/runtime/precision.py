@@ -45,7 +45,7 @@ def product(left: Tensor, right: Tensor) -> Tensor:
 
 
 def dot(left: Tensor, right: Tensor) -> Tensor:
-    """The inner product of two matrices of one shape, summed and returned in float32 at least."""
+    """The inner product of two tensors of one shape, summed and returned in float32 at least."""
     if left.dtype in LOW or left.dtype != right.dtype:
         return (left.to(wide(left.dtype)) * right).sum()
     return torch.dot(left.reshape(-1), right.reshape(-1))
