@@ -182,10 +182,16 @@ def edit_pipeline(pipeline: tuple[Pass, ...], edits: str, settings: Mapping[str,
     result = list(pipeline)
     for edit in filter(None, (e.strip() for e in edits.split(","))):
         sign, name = edit[0], edit[1:]
-        if sign not in "+-" or name not in PASSES:
+        if sign not in "+-":
             raise UserError.plain(
                 "NAS503",
-                f"there is no pass `{edit.lstrip('+-')}`{did_you_mean(name, SWITCHABLE)}",
+                f"`{edit}` says neither to add a pass nor to leave one out",
+                help="write +name or -name; `nasdsl passes` lists them",
+            )
+        if name not in PASSES:
+            raise UserError.plain(
+                "NAS503",
+                f"there is no pass `{name}`{did_you_mean(name, SWITCHABLE)}",
                 help="write +name or -name; `nasdsl passes` lists them",
             )
         if name not in SWITCHABLE:

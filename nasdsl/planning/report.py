@@ -116,6 +116,8 @@ def plan(
         UserError: NAS501 to NAS503 for a method, settings or passes that there are not.
     """
     population = Population(space)
+    # A mistake in the command is told before anything is counted.
+    compilation, misfit = (None, None) if method is None else _compiled(space, method, settings, passes)
     found = Plan(
         encodings=population.tally,
         distinct=population.distinct(),
@@ -124,25 +126,32 @@ def plan(
         limits=tuple(_limit(space, limit) for limit in space.limits),
         dead=_dead(space),
         duplicates=_duplicates(space),
+        method=method,
+        misfit=misfit,
     )
-    if method is None:
+    if compilation is None:
         return found
-    try:
-        compilation = compile_space(space, method, settings, passes)
-    except UserError as refused:
-        if refused.diagnostics[0].code not in ("NAS504", "NAS901"):
-            raise
-        return attrs.evolve(found, method=method, misfit=refused)
     size = batch if batch is not None else _batch(compilation)
     return attrs.evolve(
         found,
-        method=method,
         supernet_params=module_count(compilation.optimised).params,
         batch=size,
         memory=predict_memory(compilation, size),
         time=_time(compilation, size, device) if device is not None else None,
         passes=_passes(compilation, settings, size, passes),
     )
+
+
+def _compiled(
+    space: CheckedSpace, method: str, settings: Mapping[str, Any] | None, passes: str
+) -> tuple[Compilation | None, UserError | None]:
+    """The compilation, or why the method does not fit the space."""
+    try:
+        return compile_space(space, method, settings, passes), None
+    except UserError as refused:
+        if refused.diagnostics[0].code not in ("NAS504", "NAS901"):
+            raise
+        return None, refused
 
 
 def _time(compilation: Compilation, batch: int, device: str) -> TimeEstimate:

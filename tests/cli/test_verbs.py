@@ -313,3 +313,12 @@ def test_an_unknown_method(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "methods", "toponass")
     assert (code, out) == (1, "")
     assert "did you mean `toponas`" in err
+
+
+def test_a_pass_without_a_sign_is_told_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    """It once said: there is no pass `simplify`; did you mean `simplify`?"""
+    assert main(["plan", "darts", "--method", "darts", "--pass", "simplify"]) == 1
+    told = capsys.readouterr().err
+    assert "`simplify` says neither" in told
+    assert "did you mean" not in told
+    assert "write +name or -name" in told
