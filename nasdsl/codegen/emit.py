@@ -43,8 +43,9 @@ def supernet_code(
     out.line()
     used = {"nasdsl.runtime.supernet:SupernetBase", *set().union(*(item.runtime for item in lowered))}
     used |= {f"nasdsl.runtime.standalone.blocks:{h}" for item in lowered for h in item.helpers}
-    if any("= mix(" in text for item in lowered for text, _ in item.forward):
-        used.add("nasdsl.runtime.mixed:mix")
+    used |= set().union(*(made.runtime for made in variables.classes))
+    if any(item.mixes for item in lowered[:-1]):
+        used.add("nasdsl.runtime.activation:Weights")
     homes: dict[str, list[str]] = {}
     for name in sorted(used):
         homes.setdefault(name.partition(":")[0], []).append(name.partition(":")[2])
@@ -76,6 +77,7 @@ def _supernet(
     out.line("class Supernet(SupernetBase):")
     out.line('"""The network with every decision open."""', 1)
     out.line()
+    out.line(f"ACTIVATION = {literal(variables.activation)}", 1)
     owners = {owner: key for owner, (key, _) in variables.owners.items()}
     for name, data in (("OWNERS", owners), ("DECISIONS", tuple(decisions)), ("LIFTED", tuple(lifted))):
         text = pformat(data, width=108, sort_dicts=False).encode("ascii", "backslashreplace").decode()
@@ -128,7 +130,7 @@ def _class(out: Writer, cell: Lowered) -> None:
         out.line(text, 2, loc)
     out.line()
     inputs = "".join(f", {i}: torch.Tensor" for i in cell.inputs)
-    weights = ", w: dict[str, dict[str, tuple[torch.Tensor, ...]]]" if cell.mixes else ""
+    weights = ", w: dict[str, dict[str, Weights]]" if cell.mixes else ""
     out.line(f"def forward(self{inputs}{weights}) -> torch.Tensor:", 1)
     if any("own[" in text for text, _ in cell.forward):
         out.line("own = w[self.owner]", 2)

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from nasdsl.codegen.lowered import Home, Line, Lowered, instances
 from nasdsl.codegen.source import ATTRIBUTES, CLASSES, Namespace, class_name, literal
 from nasdsl.ir.graph import Graph, Module
+from nasdsl.ir.homes import Home as Choice
+from nasdsl.ir.homes import around, homes
 from nasdsl.ir.nodes import (
     AnyNode,
     Blend,
@@ -41,6 +43,7 @@ _RESERVED = (
     "F",
     "super",
     "mix",
+    "mix_running",
     "recomputed",
     "drop_path",
     "forward",
@@ -89,6 +92,8 @@ class _Lowering:
         self.text: dict[str, str] = {}
         self.init: list[Line] = []
         self.forward: list[Line] = []
+        self.aside: dict[Choice, list[Line]] = {}
+        self.homes = homes(graph) if any(isinstance(n, Mix) and n.sparse for n in graph.nodes) else {}
         self.modules: dict[str, Home] = {}
         self.calls: dict[str, str] = {}
         self.used_sizes: set[str] = set()
@@ -102,8 +107,11 @@ class _Lowering:
         for node in self.graph.inputs:
             self.text[node.id] = self.locals.fresh(node.id)
             inputs.append(self.text[node.id])
+        whole = self.forward
         for chain in self._chains():
+            self.forward = self._lines_of(chain[-1], whole)
             self._emit(chain)
+        self.forward = whole
         self.forward.append((f"return {self.text[self.graph.result]}", None))
         mixes = any(isinstance(n, (Mix, Blend)) for n in self.graph.nodes)
         calls = [self.made[n.graph] for n in self.graph.nodes if isinstance(n, Call)]
@@ -153,6 +161,15 @@ class _Lowering:
         return alone and same and isinstance(after, Op) and PRIMITIVES[after.op].module is not None
 
     # --- emission ------------------------------------------------------------
+
+    def _lines_of(self, node: AnyNode, whole: list[Line]) -> list[Line]:
+        """Where the lines of a node go: into `forward`, or beside it where only a term that may not run needs it."""
+        if self.homes:
+            for home in around(self.homes, node.id):
+                mix = self.graph.by_id[home[0]]
+                if isinstance(mix, Mix) and mix.sparse:
+                    return self.aside.setdefault(home, [])
+        return whole
 
     def _emit(self, chain: tuple[AnyNode, ...]) -> None:
         last = chain[-1]
@@ -321,12 +338,27 @@ class _Lowering:
             self._accumulated(node, acts)
             return
         name = self.locals.fresh(_short(node))
-        self.forward.append((f"{name} = mix(", node.loc))
+        function = "mix_running" if node.sparse else "mix"
+        self.used.add(f"nasdsl.runtime.mixed:{function}")
+        texts = [self._term(node, a) if node.sparse else self.text[a] for a in acts]
+        self.forward.append((f"{name} = {function}(", node.loc))
         weights = self._weights(node, range(len(acts)))
         self.forward.append((f"    {weights},", None))
-        self._values("(", [self.text[a] for a in acts], [self.graph.by_id[a].loc for a in acts], "),")
+        self._values("(", texts, [self.graph.by_id[a].loc for a in acts], "),")
         self.forward.append((")", None))
         self.text[node.id] = name
+
+    def _term(self, node: Mix, operand: str) -> str:
+        """A function that makes a term: what only it needs is computed inside."""
+        lines = self.aside.pop((node.id, operand), [])
+        if not lines:
+            return f"lambda: {self.text[operand]}"
+        name = self.locals.fresh(f"make_{_short(self.graph.by_id[operand])}")
+        self.forward.append((f"def {name}() -> torch.Tensor:", None))
+        self.forward.extend((f"    {text}", loc) for text, loc in lines)
+        self.forward.append((f"    return {self.text[operand]}", None))
+        self.forward.append(("", None))
+        return name
 
     def _accumulated(self, node: Mix, acts: tuple[str, ...]) -> None:
         """`self.n(weights, plain terms, inputs of those that are never formed)`."""

@@ -16,11 +16,45 @@ import attrs
 
 from nasdsl.codegen.source import ATTRIBUTES, CLASSES, Namespace, class_name, comment, identifier, literal
 from nasdsl.ir.graph import Graph, Module
-from nasdsl.ir.nodes import AnyNode, ArchType, Arith, Blend, Dist, Gather, Marginal, Mix, Select, Var
+from nasdsl.ir.nodes import (
+    AnyNode,
+    ArchType,
+    Arith,
+    Blend,
+    Dist,
+    Gather,
+    Marginal,
+    Merge,
+    Mix,
+    Select,
+    Var,
+)
 from nasdsl.passes.relax import subsets
 from nasdsl.space.decisions import DecisionTable
 
-_INITIAL = {"normal": "1e-3 * torch.randn({shape})", "zeros": "torch.zeros({shape})"}
+_INITIAL = {
+    "normal": "1e-3 * torch.randn({shape})",
+    "zeros": "torch.zeros({shape})",
+    "shares": "1 / {entries} + 1e-4 * torch.randn({shape})",
+    "ones": "1.0 + 1e-2 * torch.randn({shape})",
+}
+
+
+@attrs.frozen
+class Slot:
+    """Where the variables of a decision are.
+
+    Attributes:
+        role: of the `Var`.
+        row: of the parameter; None for a parameter that is one vector.
+        rows: name of the buffer with the incidence of subsets, for role `inputs`.
+    """
+
+    role: str
+    parameter: str
+    row: int | None
+    entries: tuple[str, ...]
+    rows: str | None = None
 
 
 @attrs.frozen
@@ -28,13 +62,15 @@ class VariableClass:
     """One class of variables: of a cell, or of the network.
 
     Attributes:
-        slots: decision (local path) to (parameter, row or None, entries, rows buffer or None).
+        slots: decision (local path) to where its variables are.
+        runtime: names that the lines use, as `module:name`.
     """
 
     name: str
     title: str
     lines: tuple[str, ...]
-    slots: Mapping[str, tuple[str, int | None, tuple[str, ...], str | None]]
+    slots: Mapping[str, Slot]
+    runtime: frozenset[str]
 
 
 @attrs.frozen
@@ -44,6 +80,8 @@ class Variables:
     classes: tuple[VariableClass, ...]
     owners: Mapping[str, tuple[str, VariableClass]]
     """Owner path to its key in the module dict and its class."""
+    activation: str
+    """How operation variables become weights."""
 
 
 def variables(module: Module, taken: tuple[str, ...] = ()) -> Variables:
@@ -54,11 +92,13 @@ def variables(module: Module, taken: tuple[str, ...] = ()) -> Variables:
         if nodes:
             by_form.setdefault(_form(graph), {}).update(nodes)
     used = {form: _vectors(module, form) for form in by_form}
+    mixes = [n for g in module.graphs for n in g.nodes if isinstance(n, Mix)]
+    sparse = {v for m in mixes if m.sparse for v in m.operands[: m.vectors]}
     whole = {n.operands[0] for g in module.graphs for n in g.nodes if isinstance(n, Blend)}
     names = Namespace((*CLASSES, *taken))
     classes = {
         form: _variable_class(
-            names.fresh(f"{class_name(form)}Variables"), form, tuple(nodes.values()), used[form], whole
+            names.fresh(f"{class_name(form)}Variables"), form, tuple(nodes.values()), used[form], whole, sparse
         )
         for form, nodes in by_form.items()
     }
@@ -68,7 +108,14 @@ def variables(module: Module, taken: tuple[str, ...] = ()) -> Variables:
         form = _form(use.graph)
         if form in classes and use.owner not in owners:
             owners[use.owner] = (keys.fresh(use.owner or "network"), classes[form])
-    return Variables(tuple(classes.values()), owners)
+    forms = {d.form for nodes in by_form.values() for d in _of_operations(nodes)}
+    return Variables(tuple(classes.values()), owners, forms.pop() if len(forms) == 1 else "softmax")
+
+
+def _of_operations(nodes: Mapping[str, AnyNode]) -> list[Dist]:
+    """The distributions over candidates."""
+    found = [n for n in nodes.values() if isinstance(n, Dist)]
+    return [d for d in found if isinstance(v := nodes[d.operands[0]], Var) and v.role == "op"]
 
 
 def _form(graph: Graph) -> str:
@@ -89,62 +136,147 @@ def _vectors(module: Module, form: str) -> list[str]:
     return list(found)
 
 
+_ACTIVATION = "nasdsl.runtime.activation"
+
+
 def _variable_class(
-    name: str, title: str, nodes: tuple[AnyNode, ...], used: list[str], whole: set[str]
+    name: str, title: str, nodes: tuple[AnyNode, ...], used: list[str], whole: set[str], sparse: set[str]
 ) -> VariableClass:
-    """The class of one form; `whole` are the vectors that blends read, which stay in one piece."""
-    groups: dict[tuple[object, ...], list[Var]] = {}
+    """The class of one form.
+
+    Args:
+        used: the vectors that are returned.
+        whole: of these, what blends read, which stays in one piece.
+        sparse: of these, what tells candidates that do not run.
+    """
+    made = _Writing(nodes)
+    for group in made.groups():
+        if group[0].role == "op":
+            made.operations(group)
+        else:
+            made.inputs(group[0])
     for node in nodes:
-        if isinstance(node, Var):
-            key = (node.role, node.entries, node.init) if node.role == "op" else (node.decision,)
-            groups.setdefault(key, []).append(node)
-    attributes = Namespace(ATTRIBUTES)
-    init: list[str] = []
-    slots: dict[str, tuple[str, int | None, tuple[str, ...], str | None]] = {}
-    where: dict[str, str] = {}
-    marginals = {m.operands[0]: m for m in nodes if isinstance(m, Marginal)}
-    dists = {d.operands[0]: d for d in nodes if isinstance(d, Dist)}
-    body: list[str] = []
-    for group in groups.values():
+        if isinstance(node, Arith):
+            made.arithmetic(node)
+    made.body.append("return {")
+    made.body.extend(f"    {literal(v)}: {made.returned(v, v in whole, v in sparse)}," for v in used)
+    made.body.append("}")
+    lines = ["def __init__(self) -> None:", "    super().__init__()", *(f"    {i}" for i in made.init), ""]
+    lines += ["def forward(self, at: At) -> dict[str, Weights]:"]
+    lines += [f"    {b}" for b in made.body]
+    return VariableClass(name, title, tuple(lines), made.slots, frozenset(made.runtime))
+
+
+class _Writing:
+    """The lines of one class while they are written.
+
+    Attributes:
+        where: the expression of every vector, by node id.
+        runs: of some, which entries run, as an expression too.
+    """
+
+    def __init__(self, nodes: tuple[AnyNode, ...]) -> None:
+        self.nodes = nodes
+        self.attributes = Namespace(ATTRIBUTES)
+        self.init: list[str] = []
+        self.body: list[str] = []
+        self.slots: dict[str, Slot] = {}
+        self.where: dict[str, str] = {}
+        self.runs: dict[str, str] = {}
+        self.runtime = {f"{_ACTIVATION}:At", f"{_ACTIVATION}:Weights"}
+        self.marginals = {m.operands[0]: m for m in nodes if isinstance(m, Marginal)}
+        self.dists = {d.operands[0]: d for d in nodes if isinstance(d, Dist)}
+        self.sums = _Sums(self.attributes, self.init, self.body, {n.id: n for n in nodes})
+
+    def groups(self) -> list[list[Var]]:
+        """Variables that are rows of one parameter."""
+        found: dict[tuple[object, ...], list[Var]] = {}
+        for node in self.nodes:
+            if isinstance(node, Var):
+                key = (node.role, node.decision)
+                if node.role == "op":
+                    key = (node.role, node.entries, node.init)  # type: ignore[assignment]
+                found.setdefault(key, []).append(node)
+        return list(found.values())
+
+    def operations(self, group: list[Var]) -> None:
+        """Operation variables: one row a decision."""
         first = group[0]
-        hint = "op" if first.role == "op" else identifier(first.decision)
-        parameter = attributes.fresh(hint)
-        if first.role == "op":
-            init.append("# rows: " + comment(", ".join(v.decision for v in group)))
-            init.append("# columns: " + comment(", ".join(first.entries)))
-            init.append(
-                f"self.{parameter} = nn.Parameter({_initial(first, (len(group), len(first.entries)))})"
-            )
-            body.append(f"{parameter} = torch.softmax(self.{parameter}, -1)")
-            for row, var in enumerate(group):
-                slots[var.decision] = (parameter, row, var.entries, None)
-                where[dists[var.id].id] = f"{parameter}[{row}]"
-            continue
-        dist = dists[first.id]
-        marginal = marginals[dist.id]
-        rows = attributes.fresh(f"{parameter}_rows")
-        matrix = "[" + ", ".join("[" + ", ".join(f"{c}.0" for c in r) + "]" for r in marginal.rows) + "]"
-        init.append("# combinations of " + comment(f"{first.decision}: {', '.join(first.entries)}"))
-        init.append(
-            f"self.{parameter} = nn.Parameter({_initial(first, (len(first.entries),), marginal.rows)})"
-        )
-        init.append(f"self.register_buffer({literal(rows)}, torch.tensor({matrix}), persistent=False)")
-        body.append(f"{parameter} = torch.softmax(self.{parameter} / temperature, -1) @ self.{rows}")
-        slots[first.decision] = (parameter, None, first.entries, rows)
-        where[marginal.id] = parameter
-    sums = _Sums(attributes, init, body, {n.id: n for n in nodes})
-    for node in nodes:
-        if isinstance(node, Arith) and node.form != "scale":
-            where[node.id] = sums.add(node, where[node.operands[0]])
-        elif isinstance(node, Arith):
-            where[node.id] = f"({where[node.operands[0]]} * {where[node.operands[1]]}[{node.index}])"
-    body.append("return {")
-    body.extend(f"    {literal(v)}: {where[v]}{'' if v in whole else '.unbind()'}," for v in used)
-    body.append("}")
-    lines = ["def __init__(self) -> None:", "    super().__init__()", *(f"    {i}" for i in init), ""]
-    lines += ["def forward(self, temperature: float) -> dict[str, tuple[torch.Tensor, ...]]:"]
-    lines += [f"    {b}" for b in body]
-    return VariableClass(name, title, tuple(lines), slots)
+        parameter = self.attributes.fresh("op")
+        self.init.append("# rows: " + comment(", ".join(v.decision for v in group)))
+        self.init.append("# columns: " + comment(", ".join(first.entries)))
+        shape = (len(group), len(first.entries))
+        self.init.append(f"self.{parameter} = nn.Parameter({_initial(first, shape)})")
+        runs = self._weights(parameter, self.dists[first.id].form, shape)
+        for row, var in enumerate(group):
+            self.slots[var.decision] = Slot("op", parameter, row, var.entries)
+            dist = self.dists[var.id].id
+            self.where[dist] = f"{parameter}[{row}]"
+            self.runs[dist] = f"{runs}[{row}]"
+
+    def _weights(self, parameter: str, form: str, shape: tuple[int, int]) -> str:
+        """Writes the line that makes weights of a parameter; returns the name of what runs."""
+        runs = f"{parameter}_runs"
+        if form != "softmax":
+            self.runtime.add(f"{_ACTIVATION}:{form}")
+        if form == "softmax":
+            self.body.append(f"{parameter} = torch.softmax(self.{parameter}, -1)")
+        elif form == "gumbel":
+            self.body.append(f"{parameter}, {runs} = gumbel(self.{parameter}, at)")
+        elif form == "clipped":
+            alive = f"{parameter}_alive"
+            self.init.append("# entries that were not pruned")
+            text = f"torch.ones({shape[0]}, {shape[1]}, dtype=torch.bool)"
+            self.init.append(f"self.register_buffer({literal(alive)}, {text})")
+            self.body.append(f"{parameter} = clipped(self.{parameter}, self.{alive})")
+            runs = f"self.{alive}.tolist()"
+        else:
+            self.body.append(f"{parameter} = {form}(self.{parameter}, at)")
+        return runs
+
+    def inputs(self, var: Var) -> None:
+        """Topology variables of one node: over subsets of its inputs, or over its edges."""
+        dist = self.dists[var.id]
+        parameter = self.attributes.fresh(identifier(var.decision))
+        marginal = self.marginals.get(dist.id)
+        rows = marginal.rows if marginal is not None else ()
+        what = "combinations" if rows else "edges"
+        self.init.append(f"# {what} of " + comment(f"{var.decision}: {', '.join(var.entries)}"))
+        self.init.append(f"self.{parameter} = nn.Parameter({_initial(var, (len(var.entries),), rows)})")
+        if marginal is None:
+            self.body.append(f"{parameter} = torch.softmax(self.{parameter}, -1)")
+            self.slots[var.decision] = Slot("edges", parameter, None, var.entries)
+            self.where[dist.id] = parameter
+            return
+        buffer = self.attributes.fresh(f"{parameter}_rows")
+        matrix = "[" + ", ".join("[" + ", ".join(f"{c}.0" for c in r) + "]" for r in rows) + "]"
+        self.init.append(f"self.register_buffer({literal(buffer)}, torch.tensor({matrix}), persistent=False)")
+        self.body.append(f"{parameter} = torch.softmax(self.{parameter} / at.temperature, -1) @ self.{buffer}")
+        self.slots[var.decision] = Slot("inputs", parameter, None, var.entries, buffer)
+        self.where[marginal.id] = parameter
+
+    def arithmetic(self, node: Arith) -> None:
+        """Products and sums of vectors; a product runs where its first factor does."""
+        first = self.where[node.operands[0]]
+        if node.form != "scale":
+            self.where[node.id] = self.sums.add(node, first)
+            return
+        self.where[node.id] = f"({first} * {self.where[node.operands[1]]}[{node.index}])"
+        if node.operands[0] in self.runs:
+            self.runs[node.id] = self.runs[node.operands[0]]
+
+    def returned(self, vector: str, whole: bool, sparse: bool) -> str:
+        """A vector as cells read it."""
+        text = self.where[vector]
+        if whole:
+            return text
+        if not sparse or vector not in self.runs:
+            return f"{text}.unbind()"
+        self.runtime.add(f"{_ACTIVATION}:running")
+        runs = self.runs[vector]
+        # Of the candidates that were pruned nothing counts, not even their weight.
+        tail = ", counted=False" if "_alive" in runs else ""
+        return f"running({text[1:-1] if text.startswith('(') else text}, {runs}{tail})"
 
 
 class _Sums:
@@ -183,12 +315,13 @@ def _initial(var: Var, shape: tuple[int, ...], rows: tuple[str, ...] = ()) -> st
         # -log C(n, |c|) gives every size of subset the same probability (explicit-topology, tests 10).
         values = [-log(comb(len(r), r.count("1"))) for r in rows]
         return f"torch.tensor({[round(v, 12) + 0.0 for v in values]})"
-    return _INITIAL[var.init].format(shape=", ".join(map(str, shape)))
+    return _INITIAL[var.init].format(shape=", ".join(map(str, shape)), entries=shape[-1])
 
 
 def decision_data(table: DecisionTable, space: Module, made: Variables) -> tuple[dict[str, Any], ...]:
     """One mapping a decision, for `SupernetBase.DECISIONS`; `space` is the module before it was relaxed."""
     edges = _edge_decisions(space)
+    sums = _sums(space)
     data: list[dict[str, Any]] = []
     for decision in table.decisions:
         owner = max(
@@ -204,26 +337,43 @@ def decision_data(table: DecisionTable, space: Module, made: Variables) -> tuple
             if decision.when is None
             else tuple((e.decision, e.option) for (e,) in decision.when),
             "owner": owner,
-            "parameter": slot[0] if slot else None,
-            "row": slot[1] if slot else None,
-            "entries": slot[2] if slot else decision.options,
+            "parameter": slot.parameter if slot else None,
+            "row": slot.row if slot else None,
+            "entries": slot.entries if slot else decision.options,
             "none": None,
         }
         if decision.kind == "op":
             extra = [i for i, e in enumerate(entry["entries"]) if e not in decision.options]
             entry["none"] = extra[0] if extra else None
+            absent = [o for o in decision.options if o not in entry["entries"]]
+            entry["absent"] = absent[0] if absent else None
+            entry["sum"] = sums.get((_owner_form(made, owner), local), local)
         else:
             prefix = f"{owner}." if owner else ""
             named = edges.get((_owner_form(made, owner), local), {})
             entry["edges"] = {s: prefix + named[s] if named.get(s) else None for s in decision.options}
             entry["high"] = decision.high
             entry["node"] = local.rpartition(".")[0]
-            if slot:
-                entry["rows"] = slot[3]
+            entry["role"] = slot.role if slot else None
+            if slot and slot.role == "inputs":
+                entry["rows"] = slot.rows
                 chosen = subsets(len(decision.options), decision.low, decision.high)
                 entry["entries"] = tuple(tuple(decision.options[i] for i in c) for c in chosen)
         data.append(entry)
     return tuple(data)
+
+
+def _sums(space: Module) -> dict[tuple[str, str], str]:
+    """For every choice of an operation that a sum reads, the node that the sum is."""
+    found: dict[tuple[str, str], str] = {}
+    for graph in space.graphs:
+        for node in graph.nodes:
+            if isinstance(node, Gather) or (isinstance(node, Merge) and node.merge == "sum"):
+                for operand in node.operands:
+                    chosen = graph.by_id[operand]
+                    if isinstance(chosen, Select):
+                        found[_form(graph), chosen.decision] = node.label or node.id
+    return found
 
 
 def _owner_form(made: Variables, owner: str | None) -> str:

@@ -56,6 +56,9 @@ class ArchType:
 
 Type = Union[TensorType, WeightType, ArchType]
 
+ACTIVATIONS = ("softmax", "clipped", "gumbel", "concrete", "dirichlet")
+"""How variables become weights; `nasdsl.runtime.activation` has the mathematics."""
+
 
 @attrs.frozen(kw_only=True)
 class Node:
@@ -203,7 +206,11 @@ class Gather(Node):
 
 @attrs.frozen(kw_only=True)
 class Var(Node):
-    """The architecture variables of a decision: one number an entry of `entries`. RELAXED only."""
+    """The architecture variables of a decision: one number an entry of `entries`. RELAXED only.
+
+    `role` is `op` (one entry a candidate), `inputs` (one a subset of inputs) or `edges` (one an
+    input, for the weights of edges, which may stand where the space makes no decision).
+    """
 
     kind: ClassVar[str] = "var"
     decision: str
@@ -214,7 +221,10 @@ class Var(Node):
 
 @attrs.frozen(kw_only=True)
 class Dist(Node):
-    """A distribution over the entries of a `Var`. `temperature` names a run-time setting. RELAXED only."""
+    """The weights of the entries of a `Var`. `temperature` names a run-time setting. RELAXED only.
+
+    `form` is one of `ACTIVATIONS`; all but `clipped` are distributions.
+    """
 
     kind: ClassVar[str] = "dist"
     form: str = "softmax"
@@ -258,13 +268,15 @@ class Mix(Node):
     option that computes nothing (`none`) has no term.
 
     `inside` are the terms, by number, that are accumulated without being formed: each is
-    a `pointwise_norm` that nothing else reads.
+    a `pointwise_norm` that nothing else reads. In a `sparse` one a term is computed only
+    where its weight says that it runs.
     """
 
     kind: ClassVar[str] = "mix"
     vectors: int
     terms: tuple[MixTerm, ...]
     inside: tuple[int, ...] = ()
+    sparse: bool = False
 
 
 @attrs.frozen

@@ -42,7 +42,7 @@ from nasdsl.ir.nodes import (
 from nasdsl.types import Dim, TensorType, parse_dim
 
 _COMMON = {"id", "operands", "type", "label", "loc"}
-_IF_SET = {"recompute"}
+_IF_SET = {"recompute", "sparse"}
 """Fields that are printed only where they say yes."""
 
 

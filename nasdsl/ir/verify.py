@@ -16,6 +16,7 @@ from nasdsl.errors import InternalError, VerifyError
 from nasdsl.ir.analysis import digraph
 from nasdsl.ir.graph import Graph, Module, Stage
 from nasdsl.ir.nodes import (
+    ACTIVATIONS,
     AnyNode,
     ArchType,
     Arith,
@@ -247,11 +248,14 @@ class _Verifier:
         )
 
     def _var(self, node: Var) -> str:
+        if node.role not in ("op", "inputs", "edges"):
+            return f"there is no role {node.role!r}"
         return "" if node.type == ArchType(len(node.entries)) else "its type is not the number of its entries"
 
     def _dist(self, node: Dist) -> str:
-        types = self.types(node)
-        return "" if types == [node.type] else "it is not as long as its variables"
+        if node.form not in ACTIVATIONS:
+            return f"there is no activation {node.form!r}"
+        return "" if self.types(node) == [node.type] else "it is not as long as its variables"
 
     def _marginal(self, node: Marginal) -> str:
         types = self.types(node)
@@ -293,6 +297,8 @@ class _Verifier:
             vector = vectors[term.vector] if term.vector < len(vectors) else None
             if not isinstance(vector, ArchType) or not 0 <= term.entry < vector.length:
                 return "a term names no entry of a vector"
+        if node.sparse and node.inside:
+            return "what runs only where its weight says so is never accumulated"
         return self._inside(node)
 
     def _inside(self, node: Mix) -> str:

@@ -1,4 +1,4 @@
-"""Operations without arithmetic: `id`, `none`, `crop`; and `drop_path`, which retraining puts on edges."""
+"""Operations without arithmetic: `id`, `none`, `crop`; and what passes make: `drop_path` and `scale` of edges."""
 
 from __future__ import annotations
 
@@ -58,6 +58,20 @@ CROP = Primitive(
     parameters=(Parameter("n", "integer", required=True),),
     infer=_infer_crop,
     function=_crop_function,
+)
+
+
+def _scale_function(source: TensorType, result: TensorType, values: Values) -> str:
+    return f"{{x}} * {values['by']!r}"
+
+
+SCALE = Primitive(
+    name="scale",
+    summary="its input times a constant: what weights of edges are at an architecture",
+    parameters=(Parameter("by", "number", required=True, minimum=0),),
+    infer=_same,
+    function=_scale_function,
+    internal=True,
 )
 
 

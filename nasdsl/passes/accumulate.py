@@ -37,7 +37,7 @@ class Accumulate(GraphRewrite):
 def _accumulate(graph: Graph, log: Log) -> Graph:
     nodes: list[AnyNode] = []
     for node in graph.nodes:
-        if isinstance(node, Mix) and (inside := _inside(graph, node)):
+        if isinstance(node, Mix) and not node.sparse and (inside := _inside(graph, node)):
             node = attrs.evolve(node, inside=inside)
             named = (node.id, *(node.operands[node.vectors + i] for i in inside))
             log.add("candidates summed in one matrix product", graph.name, named, named)

@@ -81,6 +81,7 @@ def _joined(outer: Merge, sums: Mapping[str, Mix]) -> Mix:
         type=outer.type,
         vectors=len(vectors),
         terms=tuple(terms),
+        sparse=any(m.sparse for m in inner),
         label=outer.label,
         loc=outer.loc,
     )
@@ -119,5 +120,11 @@ def _flatten(known: Mapping[str, AnyNode], outer: Mix, sums: Mapping[str, Mix]) 
     used = sorted({t.vector for t in terms})
     vectors = [vectors[i] for i in used]
     terms = [attrs.evolve(t, vector=used.index(t.vector)) for t in terms]
-    flat = attrs.evolve(outer, operands=(*vectors, *operands), vectors=len(vectors), terms=tuple(terms))
+    flat = attrs.evolve(
+        outer,
+        operands=(*vectors, *operands),
+        vectors=len(vectors),
+        terms=tuple(terms),
+        sparse=outer.sparse or any(m.sparse for m in sums.values()),
+    )
     return [*scaled, flat]

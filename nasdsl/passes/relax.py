@@ -4,12 +4,15 @@ Takes Graph[SPACE], returns Graph[RELAXED]. Invariant: every decision of the
 space has one `Var`; an option that computes nothing has an entry in the
 variables and no term in the sum, so no zero is ever computed.
 
-A choice of operation becomes `sum_o softmax(alpha)_o o(x)` (DARTS, section 2.2). A
-choice of inputs becomes, with `topology="sum"`, the sum of all of them (DARTS), and
-with `topology="subsets"` their sum weighed by the marginals of a distribution over
-the allowed subsets: `p(c) = softmax(beta / T)`, `m_i = sum of p(c) over the c that
-hold i` (explicit topology: ROME-v1 Eq. 4 and 6, DOTS code; that TopoNAS 2020 does
-the same is a reconstruction).
+A choice of operation becomes `sum_o softmax(alpha)_o o(x)` (DARTS, section 2.2), or the same with
+another activation than the softmax. A choice of inputs becomes
+
+- with `topology="sum"` the sum of all of them (DARTS);
+- with `topology="softmax"` their sum weighed by a softmax over the node's edges, which also weighs
+  sums of edges where nothing is chosen (PC-DARTS, edge normalisation);
+- with `topology="subsets"` their sum weighed by the marginals of a distribution over the allowed
+  subsets: `p(c) = softmax(beta / T)`, `m_i = sum of p(c) over the c that hold i` (explicit topology:
+  ROME-v1 Eq. 4 and 6, DOTS code; that TopoNAS 2020 does the same is a reconstruction).
 """
 
 from __future__ import annotations
@@ -42,9 +45,13 @@ class Relax:
     """See the module.
 
     Attributes:
-        topology: `sum` or `subsets`.
+        topology: `sum`, `softmax` or `subsets`.
         none: whether an edge that a choice of inputs may leave out gets one more
             entry in its softmax that computes nothing (DARTS).
+        activation: how operation variables become weights, one of `ACTIVATIONS`.
+        zeros: whether options that compute nothing have an entry; without one they are what is
+            left where all other weights are small (the clipped activation).
+        sparse: whether candidates that do not run are skipped (one is drawn, or some are pruned).
         op_init: initial operation variables; see `Var.init`.
         inputs_init: initial topology variables.
     """
@@ -58,6 +65,9 @@ class Relax:
 
     topology: str = "sum"
     none: bool = False
+    activation: str = "softmax"
+    zeros: bool = True
+    sparse: bool = False
     op_init: str = "normal"
     inputs_init: str = "zeros"
 
@@ -71,6 +81,8 @@ class Relax:
                 nodes.extend(self._select(graph, node))
             elif isinstance(node, Gather):
                 nodes.extend(self._gather(node))
+            elif self.topology == "softmax" and isinstance(node, Merge) and _edges_only(graph, node):
+                nodes.extend(self._edges(node, node.names, ((),) * len(node.names)))
             else:
                 nodes.append(node)
         return prune(graph.with_nodes(nodes))
@@ -80,7 +92,11 @@ class Relax:
         extra: tuple[str, ...] = ()
         if self.none and _optional(graph, node):
             extra = (none_entry(node.options),)
-        entries = (*extra, *node.options)
+        if self.zeros or all(zero):
+            entries = (*extra, *node.options)
+        else:
+            kept_options = (o for o, nothing in zip(node.options, zero, strict=True) if not nothing)
+            entries = (*extra, *kept_options)
         kind = ArchType(len(entries))
         base = _identifier(node.decision)
         var = Var(
@@ -93,7 +109,7 @@ class Relax:
             label=node.label,
             loc=node.loc,
         )
-        dist = Dist(id=f"{base}.dist", operands=(var.id,), type=kind, label=node.label, loc=node.loc)
+        dist = Dist(id=f"{base}.dist", operands=(var.id,), type=kind, form=self.activation, label=node.label, loc=node.loc)
         kept = [
             (operand, MixTerm(0, entries.index(option), ((node.decision, option),)))
             for option, operand, nothing in zip(node.options, node.operands, zero, strict=True)
@@ -107,6 +123,36 @@ class Relax:
             type=node.type,
             vectors=1,
             terms=tuple(t for _, t in kept),
+            sparse=self.sparse,
+            label=node.label,
+            loc=node.loc,
+        )
+        return [var, dist, mix]
+
+    def _edges(
+        self, node: Gather | Merge, names: tuple[str, ...], choices: tuple[tuple[tuple[str, str], ...], ...]
+    ) -> list[AnyNode]:
+        """A node's edges weighed by a softmax over them."""
+        decision = node.decision or f"{node.label}.edges"
+        base = f"{_identifier(decision)}.edges"
+        kind = ArchType(len(names))
+        var = Var(
+            id=f"{base}.var",
+            type=kind,
+            decision=decision,
+            role="edges",
+            entries=names,
+            init="normal",
+            label=node.label,
+            loc=node.loc,
+        )
+        dist = Dist(id=f"{base}.dist", operands=(var.id,), type=kind, label=node.label, loc=node.loc)
+        mix = Mix(
+            id=node.id,
+            operands=(dist.id, *node.operands),
+            type=node.type,
+            vectors=1,
+            terms=tuple(MixTerm(0, i, chosen) for i, chosen in enumerate(choices)),
             label=node.label,
             loc=node.loc,
         )
@@ -126,6 +172,8 @@ class Relax:
                     loc=node.loc,
                 )
             ]
+        if self.topology == "softmax":
+            return self._edges(node, node.names, tuple(((node.decision, n),) for n in node.names))
         chosen = subsets(len(node.names), node.low, node.high)
         entries = tuple("+".join(node.names[i] for i in c) or "(empty)" for c in chosen)
         rows = tuple("".join("1" if i in c else "0" for i in range(len(node.names))) for c in chosen)
@@ -183,6 +231,13 @@ def _identifier(decision: str) -> str:
 def _is_zero(graph: Graph, name: str) -> bool:
     node = graph.by_id[name]
     return isinstance(node, Op) and PRIMITIVES[node.op].zero
+
+
+def _edges_only(graph: Graph, node: Merge) -> bool:
+    """Whether a sum is of several chosen operations, each read by it alone: the node of a cell."""
+    chosen = [graph.by_id[o] for o in node.operands]
+    several = node.merge == "sum" and len(chosen) > 0 and len(node.names) == len(chosen)
+    return several and all(isinstance(c, Select) and graph.readers[c.id] == (node.id,) for c in chosen)
 
 
 def _optional(graph: Graph, node: Select) -> bool:

@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import attrs
 
+from nasdsl.errors import InternalError
 from nasdsl.ir.analysis import prune
 from nasdsl.ir.graph import Graph, Module, Stage
 from nasdsl.ir.homes import searched
@@ -71,7 +72,9 @@ class SearchForm:
         if node.op in ("conv", "dwconv") and self.conv_bias and not values["bias"]:
             return self._biased(graph, node)
         if PRIMITIVES[node.op].pooling and self.pool_norm and _is_option(graph, node.id):
-            return [node, *_norm(node, renamed)]
+            state, norm = batch_norm(node)
+            renamed[node.id] = norm.id
+            return [node, state, norm]
         return [node]
 
     def _biased(self, graph: Graph, node: Op) -> list[AnyNode]:
@@ -95,10 +98,10 @@ def _with(node: Op, values: Mapping[str, Value], operands: tuple[str, ...]) -> O
     return attrs.evolve(node, values=tuple(sorted(values.items())), operands=operands)
 
 
-def _norm(node: Op, renamed: dict[str, str]) -> list[AnyNode]:
-    """A batch norm without scale and shift behind `node`."""
+def batch_norm(node: AnyNode) -> tuple[State, Op]:
+    """A batch norm without scale and shift behind `node`, whose type is an image or a vector."""
     if not isinstance(node.type, TensorType):
-        return []
+        raise InternalError(f"%{node.id} is not an activation")
     base = f"{node.id}.bn"
     state = State(
         id=f"{base}.running",
@@ -116,8 +119,7 @@ def _norm(node: Op, renamed: dict[str, str]) -> list[AnyNode]:
         label=node.label,
         loc=node.loc,
     )
-    renamed[node.id] = norm.id
-    return [state, norm]
+    return state, norm
 
 
 def _is_option(graph: Graph, name: str) -> bool:

@@ -18,7 +18,7 @@ from nasdsl.errors import InternalError
 from nasdsl.ir.analysis import prune
 from nasdsl.ir.graph import Graph, Module, Stage, call_owner
 from nasdsl.ir.homes import Home, around, homes
-from nasdsl.ir.nodes import AnyNode, ArchType, Branch, Call, Gather, Merge, Mix, Op, Select, WeightType
+from nasdsl.ir.nodes import AnyNode, ArchType, Branch, Call, Gather, Merge, Mix, Op, Select, Var, WeightType
 from nasdsl.ops import PRIMITIVES, Value
 from nasdsl.passes.base import Rename
 from nasdsl.types import Dim, TensorType
@@ -152,6 +152,8 @@ class _CutGraph:
             acts = node.operands[node.vectors :]
             kept = [o for t, o in zip(node.terms, acts, strict=True) if all(map(self._holds, t.choices))]
             self._sum(node, "sum", kept, acts)
+            if self._weighs_edges(node) and len(kept) > 1:
+                self._scale(node, 1.0 / len(kept))
         elif isinstance(node, Merge) and node.merge == "sum":
             kept = list(node.operands)
             if node.decision is not None:
@@ -196,6 +198,28 @@ class _CutGraph:
             )
         else:
             self._nothing(node, operands[0] if operands else self.rename(every[0]))
+
+    def _weighs_edges(self, node: Mix) -> bool:
+        """Whether a softmax over edges weighs the terms: at an architecture all that are kept alike."""
+        roots = (self.graph.by_id[self.graph.by_id[v].operands[0]] for v in node.operands[: node.vectors])
+        return any(isinstance(r, Var) and r.role == "edges" for r in roots)
+
+    def _scale(self, node: Mix, by: float) -> None:
+        """What stands for `node` by now, times a constant."""
+        source = self.rename(node.id)
+        if self._zero(source):
+            return
+        scaled = Op(
+            id=f"{node.id}.scale",
+            operands=(source,),
+            type=node.type,
+            op="scale",
+            values=(("by", by),),
+            label=node.label,
+            loc=node.loc,
+        )
+        self.made[scaled.id] = scaled
+        self.rename.set(node.id, scaled.id)
 
     def _nothing(self, node: AnyNode, like: str) -> None:
         if self._zero(like):

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasdsl.runtime.depthwise import Geometry, depthwise
+from nasdsl.runtime.derivatives import traced
 
 EPS = 1e-5
 """Added to a filter's norm."""
@@ -97,8 +98,24 @@ def blended(weights: Tensor, filters: Sequence[Tensor], how: str) -> Tensor:
         filters: n tensors (K*D, C, k_j, k_j).
         how: see `normalised`; norms are of each copy's own filters.
     """
+    if traced():
+        return _blended_traced(weights, filters, how)
     made: Tensor = _Blend.apply(how, weights.to(filters[0].dtype), *filters)  # type: ignore[no-untyped-call]
     return made
+
+
+def _blended_traced(weights: Tensor, filters: Sequence[Tensor], how: str) -> Tensor:
+    """The same, for autograd to follow as often as it likes."""
+    copies, count = weights.shape
+    size = max(f.shape[-1] for f in filters)
+    padded = torch.stack([F.pad(f, ((size - f.shape[-1]) // 2,) * 4) for f in filters])
+    flat = padded.reshape(count, copies, padded.shape[1] // copies, -1)
+    factor = weights.to(flat.dtype).t().view(count, copies, 1, 1)
+    if how != "none":
+        norms: Tensor = torch.linalg.vector_norm(flat, dim=3 if how == "filter" else (2, 3), keepdim=True)
+        inverse = 1.0 / (norms + EPS)
+        factor = factor * (inverse if how == "filter" else inverse * flat.shape[2] ** 0.5)
+    return (flat * factor).sum(0).view(padded.shape[1:])
 
 
 class _Blending(nn.Module):

@@ -31,6 +31,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasdsl.runtime.derivatives import traced
+
 WIDEST = 3
 """Columns of a filter whose gradient one call of the fast kernel finds."""
 SMALL = 2**17
@@ -106,7 +108,7 @@ def depthwise(
     if how.dilation == 2 and how.stride == 2 and how.padding % 2 == 0:
         # Only even rows and columns are read.
         inputs, how = [x[:, :, ::2, ::2] for x in inputs], Geometry(1, how.padding // 2, 1)
-    if inputs[0].device.type != "cpu" or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if inputs[0].device.type != "cpu" or not torch.is_grad_enabled() or traced():
         copies = weight.shape[0] // channels
         wide = _forward(_side_by_side(inputs, copies), weight, how)
         made = wide.chunk(copies, 1)

@@ -3,17 +3,20 @@
 Takes scalars and tensors, returns tensors. Invariant: the function and its first gradients are those
 of `sum_i weights[i] * outputs[i]`; the gradient of a weight is the inner product of the incoming
 gradient with its term. No product is formed, and the terms are kept for the backward pass only where
-weights want a gradient. A second derivative is refused, never wrong.
+weights want a gradient. A second derivative is refused, never wrong, but inside
+`nasdsl.runtime.derivatives.twice`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from nasdsl.runtime.activation import Idle
+from nasdsl.runtime.derivatives import traced
 from nasdsl.runtime.precision import dot
 
 
@@ -28,13 +31,34 @@ def mix(weights: Sequence[Tensor], outputs: Sequence[Tensor]) -> Tensor:
         A tensor of that shape. DARTS (Liu et al., ICLR 2019), section 2.2, equation 2.
     """
     kinds = {t.dtype for t in (*weights, *outputs)}
-    if len(kinds) > 1 or torch.compiler.is_compiling():
+    if len(kinds) > 1 or traced():
         total = weights[0] * outputs[0]
         for weight, output in zip(weights[1:], outputs[1:], strict=True):
             total = total + weight * output
         return total
     made: Tensor = _Mix.apply(torch.stack(tuple(weights)), *outputs)  # type: ignore[no-untyped-call]
     return made
+
+
+def mix_running(weights: Sequence[Tensor | Idle], terms: Sequence[Callable[[], Tensor]]) -> Tensor:
+    """`mix` over the terms that run; the others are never computed.
+
+    Args:
+        weights: scalars, shape (), those of terms that do not run marked `Idle`.
+        terms: make a tensor each, all of one shape.
+
+    Returns:
+        A tensor of that shape; zeros where nothing runs.
+    """
+    pairs = list(zip(weights, terms, strict=True))
+    chosen = [(w, term) for w, term in pairs if not isinstance(w, Idle)]
+    if chosen:
+        total = mix([w for w, _ in chosen], [term() for _, term in chosen])
+    else:
+        with torch.no_grad():  # for its shape
+            total = torch.zeros_like(terms[0]())
+    bare = [w.weight for w in weights if isinstance(w, Idle) and w.counted and w.weight.requires_grad]
+    return total + torch.stack(bare).sum().to(total.dtype) if bare else total
 
 
 class _Mix(torch.autograd.Function):
@@ -64,4 +88,4 @@ def _channels_last(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1) if x.dim() == 4 else x
 
 
-__all__ = ["mix"]
+__all__ = ["mix", "mix_running"]

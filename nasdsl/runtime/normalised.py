@@ -35,6 +35,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nasdsl.runtime.derivatives import traced
 from nasdsl.runtime.precision import LOW, dot, image_format, product, wide, without_autocast
 
 Rows = Tensor
@@ -280,7 +281,7 @@ def _sum(plain: int, norm: nn.BatchNorm2d, conv: nn.Conv2d, factors: Tensor, *x:
     """`_Sum`, or what `torch.compile` can follow."""
     _several(x[plain])
     dtype = image_format(x[plain])
-    if torch.compiler.is_compiling():
+    if traced():
         return _sum_traced(plain, norm, conv, dtype, factors, *x)
     with _own_formats(x[0]):
         made: Tensor = _Sum.apply(plain, norm, conv.bias, dtype, factors, conv.weight, *x)  # type: ignore[no-untyped-call]
@@ -302,7 +303,7 @@ def _each(
     """`_Each`, or what `torch.compile` can follow."""
     _several(inputs[0])
     dtype = image_format(inputs[0])
-    if torch.compiler.is_compiling():
+    if traced():
         return _each_traced(norm, conv, relu, dtype, inputs)
     with _own_formats(inputs[0]):
         made: tuple[Tensor, ...] = _Each.apply(norm, conv.bias, relu, dtype, conv.weight, *inputs)  # type: ignore[no-untyped-call]

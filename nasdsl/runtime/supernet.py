@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Union
 import torch
 from torch import Tensor, nn
 
+from nasdsl.runtime.activation import At, Weights, mean_weights
+from nasdsl.runtime.rows import Group, Row
 from nasdsl.runtime.topology import NodeTopology
 
 Choices = dict[str, Union[str, tuple[str, ...]]]
@@ -28,10 +30,15 @@ class SupernetBase(nn.Module):
     Class attributes, written by the compiler:
         OWNERS: owner of decisions (a cell's name; "" for the network) to its key in `variables`.
         DECISIONS: one mapping a decision, in table order, with `path`, `kind`, `options`,
-            `when` and, where it has variables, `owner`, `parameter`, `row`, `entries`.
+            `when` and, where it has variables, `owner`, `parameter`, `row`, `entries`. A choice of
+            an operation also has `none` (an entry that is no option), `absent` (an option that is
+            no entry) and `sum` (the node that sums it); one of inputs `edges`, `node`, `high`,
+            `role` (of its variables) and, over subsets, `rows`.
         LIFTED: choices of inputs that stand for `none` options of the space.
+        ACTIVATION: how operation variables become weights (`nasdsl.runtime.activation`).
     """
 
+    ACTIVATION: ClassVar[str] = "softmax"
     OWNERS: ClassVar[Mapping[str, str]] = {}
     DECISIONS: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     LIFTED: ClassVar[tuple[Mapping[str, Any], ...]] = ()
@@ -39,12 +46,20 @@ class SupernetBase(nn.Module):
     variables: nn.ModuleDict
     temperature: float = 1.0
     """Temperature of the topology distributions; the search loop sets it every epoch."""
+    noise_temperature: float = 1.0
+    """Temperature of noisy logits (gumbel, concrete); the search loop sets it every epoch."""
+    random: bool = True
+    """Whether activations that are drawn are drawn in training; evaluation takes their mean."""
 
-    def mixing(self) -> dict[str, dict[str, Tensor]]:
-        """The weights of every mixed operation, by owner and by vector, from the variables."""
+    def mixing(self) -> dict[str, dict[str, Weights]]:
+        """The weights of every mixed operation, by owner and by vector, from the variables.
+
+        Chance enters here and nowhere else: one draw serves all cells of a forward pass.
+        """
+        at = At(self.temperature, self.noise_temperature, self.random and self.training)
         # A few numbers: autocast would save nothing and round the marginals.
         with torch.autocast(next(self.variables.parameters()).device.type, enabled=False):
-            return {owner: self.variables[key](self.temperature) for owner, key in self.OWNERS.items()}
+            return {owner: self.variables[key](at) for owner, key in self.OWNERS.items()}
 
     def architecture_parameters(self) -> list[nn.Parameter]:
         """Operation and topology variables."""
@@ -60,6 +75,29 @@ class SupernetBase(nn.Module):
         parameter: Tensor = getattr(self.variables[self.OWNERS[decision["owner"]]], decision["parameter"])
         return parameter if decision["row"] is None else parameter[decision["row"]]
 
+    def alive(self, decision: Mapping[str, Any]) -> Tensor | None:
+        """Which entries of a decision were not pruned, boolean (entries,); None where nothing is pruned."""
+        name = f"{decision['parameter']}_alive"
+        found: Tensor | None = getattr(self.variables[self.OWNERS[decision["owner"]]], name, None)
+        return found if found is None or decision["row"] is None else found[decision["row"]]
+
+    @torch.no_grad()
+    def prune(self) -> int:
+        """Switches off for ever what the clipped activation weighs zero; returns how many entries are off.
+
+        Their variables are set to zero, so that an optimiser's momentum cannot bring them back.
+        """
+        off = 0
+        for owner in self.OWNERS.values():
+            variables = self.variables[owner]
+            for name, parameter in variables.named_parameters():
+                alive = getattr(variables, f"{name}_alive", None)
+                if alive is not None:
+                    alive &= parameter > 0
+                    parameter.masked_fill_(~alive, 0.0)
+                    off += int((~alive).sum())
+        return off
+
     # --- architectures -------------------------------------------------------
 
     def set_architecture(self, architecture: Any) -> None:
@@ -71,7 +109,7 @@ class SupernetBase(nn.Module):
 
         Raises:
             ValueError: the relaxation has no such point (a node without inputs
-                where `none` was lifted; an edge that cannot be switched off).
+                where `none` was lifted; an edge that cannot be switched off; a pruned operation).
         """
         lifted = self._lift(getattr(architecture, "choices", architecture))
         on = self._edges(lifted)
@@ -80,10 +118,41 @@ class SupernetBase(nn.Module):
                 if decision.get("parameter") is None:
                     continue
                 logits = self.logits(decision)
-                entry = self._entry(decision, lifted, on)
-                logits.fill_(0.0 if entry is None else _OFF)
-                if entry is not None:
-                    logits[entry] = 0.0
+                if decision["kind"] == "op" and self.ACTIVATION == "clipped":
+                    self._set_clipped(decision, logits, lifted, on)
+                elif decision.get("role") == "edges":
+                    taken = lifted.get(decision["path"], decision["entries"])
+                    off = [e not in taken for e in decision["entries"]]
+                    logits.copy_(torch.where(logits.new_tensor(off) > 0, _OFF, 0.0))
+                else:
+                    entry = self._entry(decision, lifted, on)
+                    logits.fill_(0.0 if entry is None else _OFF)
+                    if entry is not None:
+                        logits[entry] = 0.0
+            self._even_edges()
+
+    def _set_clipped(
+        self, decision: Mapping[str, Any], weights: Tensor, choices: Choices, on: Mapping[str, bool]
+    ) -> None:
+        """One where an operation is chosen; an edge that is off has no weight at all."""
+        weights.zero_()
+        path = decision["path"]
+        chosen = choices.get(path)
+        if not on.get(path, True) or chosen is None or chosen == decision["absent"]:
+            return
+        entry = decision["entries"].index(chosen)
+        alive = self.alive(decision)
+        if alive is not None and not alive[entry]:
+            raise ValueError(f"{path}: {chosen} was pruned from this supernet")
+        weights[entry] = 1.0
+
+    def _even_edges(self) -> None:
+        """Edges that are weighed where nothing is chosen are all there, each alike."""
+        known = {(d["owner"], d["parameter"]) for d in self.DECISIONS if d.get("parameter") is not None}
+        for owner, key in self.OWNERS.items():
+            for name, parameter in self.variables[key].named_parameters():
+                if (owner, name) not in known:
+                    parameter.zero_()
 
     def _entry(self, decision: Mapping[str, Any], choices: Choices, on: Mapping[str, bool]) -> int | None:
         """The entry that is one; None leaves the variables uniform, where nothing reads them."""
@@ -129,29 +198,62 @@ class SupernetBase(nn.Module):
         choices: Choices = {}
         for decision in self.DECISIONS:
             if decision["kind"] == "op":
-                logits = self._values(decision)
-                kept = [i for i in range(len(logits)) if i != decision["none"]]
-                choices[decision["path"]] = decision["entries"][max(kept, key=lambda i: logits[i])]
+                scores = self._scores(decision)
+                choices[decision["path"]] = decision["entries"][max(range(len(scores)), key=scores.__getitem__)]
+        self._leave_out(choices)
         for decision in self.DECISIONS:
             if decision["kind"] == "inputs":
                 choices[decision["path"]] = self._inputs(decision)
         return self._restore(self._active(choices))
+
+    def _scores(self, decision: Mapping[str, Any]) -> list[float]:
+        """What the entries of a choice of an operation are compared by; -inf for those that cannot win."""
+        logits = self.logits(decision).detach().double()
+        if self.ACTIVATION == "clipped":
+            logits = mean_weights("clipped", logits)
+        alive = self.alive(decision)
+        if alive is not None and bool(alive.any()):
+            logits = logits.masked_fill(~alive, float("-inf"))
+        scores: list[float] = logits.cpu().tolist()
+        if decision["none"] is not None:
+            scores[decision["none"]] = float("-inf")
+        return scores
+
+    def _leave_out(self, choices: Choices) -> None:
+        """Options without an entry take the place of what weighs half or less, but of a node's largest.
+
+        The Euclidean projection onto nothing and the one-hot points. A reconstruction: the papers of the
+        clipped activation know no space with a `none`.
+        """
+        nodes: dict[tuple[Any, Any], list[tuple[float, Mapping[str, Any]]]] = {}
+        for decision in self.DECISIONS:
+            if decision["kind"] == "op" and decision.get("absent") is not None:
+                strongest = max(self._scores(decision))
+                nodes.setdefault((decision["owner"], decision["sum"]), []).append((strongest, decision))
+        for edges in nodes.values():
+            largest = max(edges, key=lambda e: e[0])
+            for edge in edges:
+                if edge is not largest and edge[0] <= 0.5:
+                    choices[edge[1]["path"]] = edge[1]["absent"]
 
     def _values(self, decision: Mapping[str, Any]) -> list[float]:
         values: list[float] = self.logits(decision).detach().double().cpu().tolist()
         return values
 
     def _inputs(self, decision: Mapping[str, Any]) -> tuple[str, ...]:
-        if decision.get("parameter") is not None:
+        if decision.get("role") == "inputs":
             logits = self._values(decision)
             best = max(range(len(logits)), key=lambda i: logits[i])
             return tuple(decision["entries"][best])
         by_path = {d["path"]: d for d in self.DECISIONS}
+        weights = [1.0] * len(decision["options"])
+        if decision.get("role") == "edges":
+            weights = torch.softmax(self.logits(decision).detach().double(), -1).tolist()
         strength = []
-        for source in decision["options"]:
+        for source, weight in zip(decision["options"], weights, strict=True):
             edge = by_path[decision["edges"][source]]
-            p = torch.softmax(self.logits(edge).detach().double(), -1).tolist()
-            strength.append(max(v for i, v in enumerate(p) if i != edge["none"]))
+            p = mean_weights(self.ACTIVATION, self.logits(edge).detach().double(), self.alive(edge)).tolist()
+            strength.append(weight * max(v for i, v in enumerate(p) if i != edge["none"]))
         order = sorted(range(len(strength)), key=lambda i: -strength[i])[: decision["high"]]
         return tuple(decision["options"][i] for i in sorted(order))
 
@@ -190,7 +292,7 @@ class SupernetBase(nn.Module):
         """The nodes that have topology variables, in table order; empty for other methods."""
         found = []
         for decision in self.DECISIONS:
-            if decision["kind"] == "inputs" and decision.get("parameter") is not None:
+            if decision["kind"] == "inputs" and decision.get("role") == "inputs":
                 variables = self.variables[self.OWNERS[decision["owner"]]]
                 found.append(
                     NodeTopology(
@@ -201,6 +303,47 @@ class SupernetBase(nn.Module):
                         sources=tuple(decision["options"]),
                     )
                 )
+        return found
+
+
+    def groups(self) -> list[Group]:
+        """The choices of operations, those that one node sums together, in table order."""
+        keep = {
+            path: (decision["high"] if decision.get("role") != "inputs" else None)
+            for decision in self.DECISIONS
+            if decision["kind"] == "inputs"
+            for path in decision["edges"].values()
+        }
+        found: dict[tuple[Any, Any], list[Mapping[str, Any]]] = {}
+        for decision in self.DECISIONS:
+            if decision["kind"] == "op" and decision.get("parameter") is not None:
+                found.setdefault((decision["owner"], decision.get("sum")), []).append(decision)
+        return [
+            Group(
+                name=str(name),
+                owner=owner,
+                rows=tuple(self._row(d) for d in decisions),
+                keep=keep.get(decisions[0]["path"]),
+                optional=decisions[0].get("absent") is not None,
+            )
+            for (owner, name), decisions in found.items()
+        ]
+
+    def _row(self, decision: Mapping[str, Any]) -> Row:
+        parameter: nn.Parameter = getattr(
+            self.variables[self.OWNERS[decision["owner"]]], decision["parameter"]
+        )
+        return Row(decision["path"], parameter, decision["row"], decision["entries"], decision["none"])
+
+    def pruned(self) -> dict[nn.Parameter, Tensor]:
+        """For every matrix of operation variables that is pruned, which entries are left, boolean (R, K)."""
+        found = {}
+        for key in self.OWNERS.values():
+            variables = self.variables[key]
+            for name, parameter in variables.named_parameters():
+                alive = getattr(variables, f"{name}_alive", None)
+                if alive is not None:
+                    found[parameter] = alive
         return found
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from nasdsl.runtime.activation import At
 from nasdsl.runtime.mixed import mix
 from nasdsl.runtime.supernet import SupernetBase
 from nasdsl.runtime.topology import incidence, subsets
@@ -23,9 +24,9 @@ class ToyVariables(nn.Module):
         self.inputs = nn.Parameter(torch.zeros(6))
         self.register_buffer("inputs_rows", incidence(4, 2, 2), persistent=False)
 
-    def forward(self, temperature: float) -> dict[str, tuple[Tensor, ...]]:
+    def forward(self, at: At) -> dict[str, tuple[Tensor, ...]]:
         op = torch.softmax(self.op, -1)
-        m = torch.softmax(self.inputs / temperature, -1) @ self.inputs_rows  # type: ignore[operator]
+        m = torch.softmax(self.inputs / at.temperature, -1) @ self.inputs_rows  # type: ignore[operator]
         return {f"edge{i}": (op[i] * m[i]).unbind() for i in range(4)}
 
 
@@ -41,6 +42,8 @@ def _decisions(topology: bool) -> tuple[dict[str, Any], ...]:
             "row": i,
             "entries": ("wide", "narrow", "nothing"),
             "none": 2,
+            "absent": None,
+            "sum": "n",
         }
         for i, s in enumerate(SOURCES)
     ]
@@ -57,6 +60,7 @@ def _decisions(topology: bool) -> tuple[dict[str, Any], ...]:
         "edges": {s: f"op[{s}]" for s in SOURCES},
         "high": 2,
         "node": "n",
+        "role": "inputs" if topology else None,
         "rows": "inputs_rows",
     }
     return (inputs, *edges)
