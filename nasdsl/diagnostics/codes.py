@@ -76,6 +76,10 @@ _TITLES = {
     "NAS502": "unknown setting or unfit value",
     "NAS503": "unknown pass",
     "NAS504": "the method does not fit the space",
+    "NAS601": "mistake in a table of results",
+    "NAS602": "table of results with another checksum",
+    "NAS603": "not in the table of results",
+    "NAS604": "kind of table that is not to be had",
     "NAS901": "not yet available",
 }
 

@@ -47,7 +47,7 @@ _FAMILIES = {
     "3": "Choices and limits",
     "4": "Architectures and notations",
     "5": "Methods, settings and passes",
-    "6": "Compilation and run-time inputs",
+    "6": "Tables of results",
     "9": "Not yet available",
 }
 
