@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from nasdsl.identity.distinct import Tally
     from nasdsl.identity.population import Population
     from nasdsl.runtime.supernet import SupernetBase
+    from nasdsl.tabular import Table
 
 
 @attrs.frozen
@@ -388,6 +389,21 @@ class Space:
             zero_output=outputs_zero(live),
             conventions=conventions,
         )
+
+    def table(self, name: str | Path, metric: str | None = None) -> Table:
+        """A table of results for architectures of this space: look-ups instead of training.
+
+        Args:
+            name: a CSV file with a column `arch`, perhaps compressed by gzip; `natsbench:PATH` for the files of
+                NATS-Bench; `KIND:PATH` of a plug-in. With `#sha256=HEX` behind it, another file is refused.
+            metric: the metric that is meant where the table's methods are given none.
+
+        Raises:
+            UserError: NAS005, NAS601 to NAS604.
+        """
+        from nasdsl.tabular import open_table
+
+        return open_table(self.checked, name, metric)
 
     def draw(self, arch: Architecture | None = None) -> str:
         """A picture as SVG text: of the space, or of one architecture."""

@@ -18,7 +18,7 @@ LAYERS = (
     ("ir",),
     ("space",),
     ("passes",),
-    ("identity", "methods"),
+    ("identity", "methods", "tabular"),
     ("codegen",),
     ("compiler", "planning", "api", "drawing"),
     ("lsp",),
