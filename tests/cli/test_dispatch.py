@@ -86,7 +86,7 @@ def test_an_unknown_option_is_a_wrong_command_line(name: str, capsys: pytest.Cap
         "export": ["--arch", "a"],
     }
     required |= {"diff": ["darts"], "completion": ["bash"]}
-    required["plan"] = ["--method", "darts"]
+    required |= {"plan": ["--method", "darts"], "benchmark": ["--table", "x.csv"]}
     files = (
         []
         if name in {"methods", "passes", "spaces", "lsp", "completion"}
