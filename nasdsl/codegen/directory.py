@@ -108,7 +108,6 @@ def _context(compilation: Compilation, passes: str) -> dict[str, object]:
         "classes": space.classes,
         "fingerprint": literal(space.fingerprint),
         "uses_python": _uses_python(space),
-        "topology": any(s.name == "regulariser" for s in method.settings),
         "embedded": embedded(),
         "papers": method.papers,
         "authors": method.authors,

@@ -78,6 +78,7 @@ def _supernet(
     out.line('"""The network with every decision open."""', 1)
     out.line()
     out.line(f"ACTIVATION = {literal(variables.activation)}", 1)
+    out.line(f"SPARSE = {variables.sparse}", 1)
     owners = {owner: key for owner, (key, _) in variables.owners.items()}
     for name, data in (("OWNERS", owners), ("DECISIONS", tuple(decisions)), ("LIFTED", tuple(lifted))):
         text = pformat(data, width=108, sort_dicts=False).encode("ascii", "backslashreplace").decode()

@@ -16,6 +16,7 @@ import attrs
 
 from nasdsl.codegen.source import ATTRIBUTES, CLASSES, Namespace, class_name, comment, identifier, literal
 from nasdsl.ir.graph import Graph, Module
+from nasdsl.ir.homes import around, homes
 from nasdsl.ir.nodes import (
     AnyNode,
     ArchType,
@@ -26,9 +27,12 @@ from nasdsl.ir.nodes import (
     Marginal,
     Merge,
     Mix,
+    Op,
     Select,
     Var,
+    Weight,
 )
+from nasdsl.ops import PRIMITIVES
 from nasdsl.passes.relax import subsets
 from nasdsl.space.decisions import DecisionTable
 
@@ -82,6 +86,8 @@ class Variables:
     """Owner path to its key in the module dict and its class."""
     activation: str
     """How operation variables become weights."""
+    sparse: bool
+    """Whether candidates that do not run are left out."""
 
 
 def variables(module: Module, taken: tuple[str, ...] = ()) -> Variables:
@@ -98,7 +104,12 @@ def variables(module: Module, taken: tuple[str, ...] = ()) -> Variables:
     names = Namespace((*CLASSES, *taken))
     classes = {
         form: _variable_class(
-            names.fresh(f"{class_name(form)}Variables"), form, tuple(nodes.values()), used[form], whole, sparse
+            names.fresh(f"{class_name(form)}Variables"),
+            form,
+            tuple(nodes.values()),
+            used[form],
+            whole,
+            sparse,
         )
         for form, nodes in by_form.items()
     }
@@ -109,7 +120,8 @@ def variables(module: Module, taken: tuple[str, ...] = ()) -> Variables:
         if form in classes and use.owner not in owners:
             owners[use.owner] = (keys.fresh(use.owner or "network"), classes[form])
     forms = {d.form for nodes in by_form.values() for d in _of_operations(nodes)}
-    return Variables(tuple(classes.values()), owners, forms.pop() if len(forms) == 1 else "softmax")
+    activation = forms.pop() if len(forms) == 1 else "softmax"
+    return Variables(tuple(classes.values()), owners, activation, bool(sparse))
 
 
 def _of_operations(nodes: Mapping[str, AnyNode]) -> list[Dist]:
@@ -251,7 +263,9 @@ class _Writing:
         buffer = self.attributes.fresh(f"{parameter}_rows")
         matrix = "[" + ", ".join("[" + ", ".join(f"{c}.0" for c in r) + "]" for r in rows) + "]"
         self.init.append(f"self.register_buffer({literal(buffer)}, torch.tensor({matrix}), persistent=False)")
-        self.body.append(f"{parameter} = torch.softmax(self.{parameter} / at.temperature, -1) @ self.{buffer}")
+        self.body.append(
+            f"{parameter} = torch.softmax(self.{parameter} / at.temperature, -1) @ self.{buffer}"
+        )
         self.slots[var.decision] = Slot("inputs", parameter, None, var.entries, buffer)
         self.where[marginal.id] = parameter
 
@@ -322,6 +336,7 @@ def decision_data(table: DecisionTable, space: Module, made: Variables) -> tuple
     """One mapping a decision, for `SupernetBase.DECISIONS`; `space` is the module before it was relaxed."""
     edges = _edge_decisions(space)
     sums = _sums(space)
+    kinds = _kinds(space)
     data: list[dict[str, Any]] = []
     for decision in table.decisions:
         owner = max(
@@ -348,6 +363,8 @@ def decision_data(table: DecisionTable, space: Module, made: Variables) -> tuple
             absent = [o for o in decision.options if o not in entry["entries"]]
             entry["absent"] = absent[0] if absent else None
             entry["sum"] = sums.get((_owner_form(made, owner), local), local)
+            entry["skips"] = tuple(o for o in decision.options if o in kinds.skips)
+            entry["learnable"] = tuple(o for o in decision.options if o in kinds.learnable)
         else:
             prefix = f"{owner}." if owner else ""
             named = edges.get((_owner_form(made, owner), local), {})
@@ -361,6 +378,36 @@ def decision_data(table: DecisionTable, space: Module, made: Variables) -> tuple
                 entry["entries"] = tuple(tuple(decision.options[i] for i in c) for c in chosen)
         data.append(entry)
     return tuple(data)
+
+
+@attrs.frozen
+class _Kinds:
+    """Options by name: those that hand on their input somewhere, and those that hold weights somewhere.
+
+    A skip connection with a stride has weights, but is one by its name.
+    """
+
+    skips: frozenset[str]
+    learnable: frozenset[str]
+
+
+def _kinds(space: Module) -> _Kinds:
+    skips, learnable = set(), set()
+    for graph in space.graphs:
+        selects = [n for n in graph.nodes if isinstance(n, Select)]
+        found = homes(graph) if selects else {}
+        inside: dict[tuple[str, str], list[AnyNode]] = {}
+        for node in graph.nodes if selects else ():
+            for home in around(found, node.id):
+                inside.setdefault(home, []).append(node)
+        for select in selects:
+            for option, operand in zip(select.options, select.operands, strict=True):
+                members = inside.get((select.id, operand), [])
+                if any(isinstance(m, Weight) for m in members):
+                    learnable.add(option)
+                elif all(isinstance(m, Op) and PRIMITIVES[m.op].identity for m in members):
+                    skips.add(option)
+    return _Kinds(frozenset(skips), frozenset(learnable))
 
 
 def _sums(space: Module) -> dict[tuple[str, str], str]:

@@ -76,6 +76,7 @@ _TITLES = {
     "NAS502": "unknown setting or unfit value",
     "NAS503": "unknown pass",
     "NAS504": "the method does not fit the space",
+    "NAS505": "settings that do not combine",
     "NAS601": "mistake in a table of results",
     "NAS602": "table of results with another checksum",
     "NAS603": "not in the table of results",

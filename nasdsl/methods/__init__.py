@@ -8,7 +8,16 @@ from nasdsl.registry import Registry
 METHODS: Registry[Method] = Registry(
     kind="method",
     code="NAS501",
-    table={"darts": "nasdsl.methods.darts:DARTS", "toponas": "nasdsl.methods.toponas:TOPONAS"},
+    table={
+        "darts": "nasdsl.methods.darts:DARTS",
+        "toponas": "nasdsl.methods.toponas:TOPONAS",
+        "cbo": "nasdsl.methods.cbo:CBO",
+        "pcdarts": "nasdsl.methods.pcdarts:PCDARTS",
+        "gdas": "nasdsl.methods.gdas:GDAS",
+        "drnas": "nasdsl.methods.drnas:DRNAS",
+        "snas": "nasdsl.methods.snas:SNAS",
+        "beta": "nasdsl.methods.beta:BETA",
+    },
     group="nasdsl.methods",
     verb="methods",
 )

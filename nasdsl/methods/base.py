@@ -50,7 +50,7 @@ class Setting:
         if kind is bool:
             good = {"true": True, "false": False}.get(str(value).lower())
         elif kind is str:
-            good = str(value)
+            good = str(value).lower() if isinstance(value, bool) else str(value)
         else:
             try:
                 number = float(str(value))
@@ -91,6 +91,7 @@ class Method:
         reconstructions: what of it is ours, because the source is silent.
         differences: how the search form differs from the retrain form.
         presets: settings that a space's declared notation brings with it.
+        variants: sets of settings by name, which the setting `preset` chooses from.
         pipeline: the passes, from Graph[SPACE] to Graph[RELAXED].
         fits: reports what of a space the method cannot use, as UserError (NAS504).
     """
@@ -106,9 +107,10 @@ class Method:
     pipeline: Callable[[CheckedSpace, Mapping[str, Scalar]], tuple[Pass, ...]]
     fits: Callable[[CheckedSpace, Mapping[str, Scalar]], None]
     presets: Mapping[str, Mapping[str, Scalar]] = attrs.field(factory=dict)
+    variants: Mapping[str, Mapping[str, Scalar]] = attrs.field(factory=dict)
 
     def resolve(self, space: CheckedSpace, given: Mapping[str, object]) -> dict[str, Scalar]:
-        """Every setting: given by the user, else by the preset of the space's notation, else the default.
+        """Every setting: given by the user, else by the named preset, the space's notation, the default.
 
         Raises:
             UserError: NAS502 for an unknown setting or an unfit value.
@@ -121,7 +123,10 @@ class Method:
                     f"method `{self.name}` has no setting `{name}`{did_you_mean(name, known)}",
                     help=f"`nasdsl methods {self.name}` lists them",
                 )
-        preset = self.presets.get(space.notation or "", {})
+        preset = dict(self.presets.get(space.notation or "", {}))
+        if self.variants:
+            chosen = known["preset"]
+            preset |= self.variants[str(chosen.read(given.get("preset", chosen.default)))]
         return {
             s.name: s.read(given[s.name]) if s.name in given else preset.get(s.name, s.default)
             for s in self.settings

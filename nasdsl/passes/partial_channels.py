@@ -80,7 +80,7 @@ class _Narrowing:
 
     def _candidates(self, mix: Mix) -> list[AnyNode]:
         """The nodes that only the terms of a sum need."""
-        found = []
+        found: list[AnyNode] = []
         for node in self.graph.nodes:
             if any(home[0] == mix.id for home in around(self.homes, node.id)):
                 if isinstance(node, (Call, Mix)):
@@ -121,10 +121,9 @@ class _Narrowing:
         if name not in self.made:
             wide, _ = self._types(mix, source)
             for sizes in self.sizes:
-                if wide.channels.value(sizes) % self.parts:
-                    raise self._unfit(
-                        mix, f"{wide.channels.value(sizes)} channels are no multiple of {self.parts}"
-                    )
+                channels = wide.channels.evaluate(sizes)
+                if channels % self.parts:
+                    raise self._unfit(mix, f"{channels} channels are no multiple of {self.parts}")
             self._slice(name, mix, source, Dim.of(0), wide.channels // self.parts)
         return name
 
@@ -180,7 +179,7 @@ class _Narrowing:
         )
 
     def _first_use(self, dim: Dim) -> int:
-        return int(dim.value(self.sizes[0] if self.sizes else {}))
+        return dim.evaluate(self.sizes[0] if self.sizes else {})
 
     def _narrow_merge(self, node: Merge, mix: Mix, source: AnyNode) -> None:
         operands = tuple(self._read(o, mix, source) for o in node.operands)
@@ -228,8 +227,9 @@ class _Narrowing:
 
     def _same_channels(self, mix: Mix, kind: object, narrow: Dim, made: TensorType) -> None:
         for sizes in self.sizes:
-            found = kind.channels.value(sizes) if isinstance(kind, TensorType) else -1
-            if found != narrow.value(sizes) or made.channels.value(sizes) != self.parts * narrow.value(sizes):
+            found = kind.channels.evaluate(sizes) if isinstance(kind, TensorType) else -1
+            part = narrow.evaluate(sizes)
+            if found != part or made.channels.evaluate(sizes) != self.parts * part:
                 raise self._unfit(mix, "a candidate changes their number, or they cannot be divided")
 
     def _round(self, mix: Mix, source: AnyNode) -> str:
@@ -244,7 +244,7 @@ class _Narrowing:
         sliced = self.made[name].type
         pooled = PRIMITIVES["max_pool"].infer(sliced, values, self._first_use)  # type: ignore[arg-type]
         for sizes in self.sizes:
-            if [d.value(sizes) for d in pooled.dims[1:]] != [d.value(sizes) for d in made.dims[1:]]:
+            if pooled.evaluate(sizes)[1:] != made.evaluate(sizes)[1:]:
                 raise self._unfit(mix, "its stride is neither 1 nor 2, or the resolution is odd")
         self.made[f"{name}.pooled"] = Op(
             id=f"{name}.pooled",

@@ -109,7 +109,14 @@ class Relax:
             label=node.label,
             loc=node.loc,
         )
-        dist = Dist(id=f"{base}.dist", operands=(var.id,), type=kind, form=self.activation, label=node.label, loc=node.loc)
+        dist = Dist(
+            id=f"{base}.dist",
+            operands=(var.id,),
+            type=kind,
+            form=self.activation,
+            label=node.label,
+            loc=node.loc,
+        )
         kept = [
             (operand, MixTerm(0, entries.index(option), ((node.decision, option),)))
             for option, operand, nothing in zip(node.options, node.operands, zero, strict=True)

@@ -72,9 +72,9 @@ class SearchForm:
         if node.op in ("conv", "dwconv") and self.conv_bias and not values["bias"]:
             return self._biased(graph, node)
         if PRIMITIVES[node.op].pooling and self.pool_norm and _is_option(graph, node.id):
-            state, norm = batch_norm(node)
+            running, norm = batch_norm(node)
             renamed[node.id] = norm.id
-            return [node, state, norm]
+            return [node, running, norm]
         return [node]
 
     def _biased(self, graph: Graph, node: Op) -> list[AnyNode]:

@@ -1,8 +1,8 @@
-"""First-order bilevel search.
+"""The steps of a bilevel search.
 
 Takes a supernet, batches and optimisers; returns losses. Invariant: the step of
 the variables computes no gradient of the weights and the step of the weights none
-of the variables; neither leaves gradients behind.
+of the variables (second order apart); none leaves gradients behind.
 
 DARTS (Liu et al., ICLR 2019), section 2.3 with xi = 0: the variables descend the
 validation loss at the present weights, the weights the training loss at the
@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasdsl.runtime.schedule import split
 from nasdsl.runtime.standalone.basics import Mistake
 from nasdsl.runtime.standalone.data import Data, Stream, divide
 from nasdsl.runtime.standalone.training import make_sgd
@@ -35,7 +36,10 @@ TURNS = {"architecture-first": ("variables", "weights"), "weights-first": ("weig
 def search_streams(data: Data, settings: Mapping[str, Any], seed: int) -> tuple[Stream, Stream]:
     """One part of the training set for the weights, the rest for the variables."""
     flags = {name: settings[name] for name in ("augment", "pad", "flip")}
-    parts = divide(data.train, settings["train_fraction"], seed)
+    fraction = settings["train_fraction"]
+    if settings.get("informed_split"):
+        fraction = split(settings["weight_steps"])
+    parts = divide(data.train, fraction, seed)
     first, second = (
         Stream(part, data, settings["batch_size"], seed, name, **flags)
         for part, name in zip(parts, ("train", "valid"), strict=True)
@@ -81,11 +85,15 @@ class Manner:
         clip: largest norm of the gradient; 0 leaves it.
         cast: around the forward pass.
         accumulate: micro-batches that a batch is split into.
+        clipped: the parameters whose gradient `clip` is about; None for all that step.
+        watch: is told the parameters when their gradients are there, before they are clipped.
     """
 
     clip: float = 0.0
     cast: AbstractContextManager[Any] = field(default_factory=nullcontext)
     accumulate: int = 1
+    clipped: Sequence[nn.Parameter] | None = None
+    watch: Callable[[Sequence[nn.Parameter]], None] | None = None
 
 
 class Optimizer(Protocol):
@@ -140,8 +148,10 @@ def step(
             total.backward()  # type: ignore[no-untyped-call]
             extra = None
             losses.append(loss.detach())
+        if manner.watch is not None:
+            manner.watch(parameters)
         if manner.clip > 0:
-            nn.utils.clip_grad_norm_(parameters, manner.clip)
+            nn.utils.clip_grad_norm_(parameters if manner.clipped is None else manner.clipped, manner.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     finally:
@@ -184,14 +194,54 @@ def weight_step(
     clip: float = 5.0,
     cast: AbstractContextManager[Any] | None = None,
     accumulate: int = 1,
+    watch: Callable[[Sequence[nn.Parameter]], None] | None = None,
 ) -> Tensor:
     """One step of the weights on a training batch, their gradient clipped to norm `clip` (0: not).
+
+    Args:
+        watch: see `Manner`.
 
     Returns:
         The loss, shape (), detached.
     """
-    manner = Manner(clip, cast or nullcontext(), accumulate)
+    manner = Manner(clip, cast or nullcontext(), accumulate, watch=watch)
     return step(net, net.weight_parameters(), batch, optimizer, loss, None, manner)
+
+
+def joint_step(
+    net: SupernetBase,
+    batch: Batch,
+    weights: Optimizer,
+    variables: Optimizer,
+    *,
+    loss: Loss = F.cross_entropy,
+    penalty: Tensor | None = None,
+    clip: float = 5.0,
+    cast: AbstractContextManager[Any] | None = None,
+    accumulate: int = 1,
+) -> Tensor:
+    """One step of weights and variables on the same batch, from one backward pass (SNAS, section 2.3).
+
+    Returns:
+        The loss without the penalty, shape (), detached.
+    """
+    manner = Manner(clip, cast or nullcontext(), accumulate, clipped=net.weight_parameters())
+    return step(net, list(net.parameters()), batch, _Both((weights, variables)), loss, penalty, manner)
+
+
+@dataclass(frozen=True)
+class _Both:
+    """Two optimisers that step together."""
+
+    members: tuple[Optimizer, Optimizer]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for member in self.members:
+            member.zero_grad(set_to_none=set_to_none)
+
+    def step(self) -> None:
+        for member in self.members:
+            member.step()
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasdsl.runtime.depthwise import Geometry, depthwise
-from nasdsl.runtime.derivatives import traced
+from nasdsl.runtime.derivatives import once, traced
 
 EPS = 1e-5
 """Added to a filter's norm."""
@@ -65,7 +65,7 @@ class _Blend(torch.autograd.Function):
         return (flat * factor).sum(0).view(padded.shape[1:])
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         flat, factor, *saved = ctx.saved_tensors
         given = gradient.reshape(flat.shape[1:]).contiguous()

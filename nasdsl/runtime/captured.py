@@ -29,16 +29,39 @@ WARM_UP = 3
 """Steps before one is recorded: libraries choose their kernels, optimisers make their states."""
 
 
-def refuse(device: torch.device, settings: Mapping[str, Any], compiled: bool) -> None:
-    """Raises Mistake where a whole step cannot be one graph."""
+_HOST: tuple[tuple[str, tuple[object, ...], str], ...] = (
+    ("regulariser_form", ("pa",), "the host decides on every step from the penalty"),
+    ("hypergradient", ("finite", "exact"), "an unrolled step sets weights forth and back"),
+    ("level", ("single",), "both optimisers step at once"),
+    ("schedule", ("informed",), "the host decides from the gradient whether variables step"),
+    ("proximity", ("plain", "adjusted"), "the projection is taken anew for every step"),
+    ("admm", (True,), "dual variables move between steps"),
+)
+_PENALTIES = ("beta_decay", "dirichlet_kl")
+"""Settings that a graph cannot hold, and why."""
+
+
+def refuse(device: torch.device, settings: Mapping[str, Any], compiled: bool, sparse: bool = False) -> None:
+    """Raises Mistake where a whole step cannot be one graph.
+
+    Args:
+        sparse: whether the supernet leaves candidates out that do not run.
+    """
     if device.type != "cuda":
         raise Mistake(f"--cuda-graph needs a CUDA device, and this run is on {device.type}: leave it out")
     if compiled:
         raise Mistake("--cuda-graph and --compile are two ways to the same end: leave one out")
-    if settings.get("regulariser", "off") != "off" and settings["regulariser_form"] == "pa":
+    for name, words, reason in _HOST:
+        if settings[name] in words:
+            said = str(settings[name]).lower() if isinstance(settings[name], bool) else settings[name]
+            raise Mistake(f"--cuda-graph cannot serve {name}={said}: {reason}; leave one of them out")
+    for name in _PENALTIES:
+        if settings[name]:
+            raise Mistake(f"--cuda-graph cannot serve {name} yet: set it to 0, or leave --cuda-graph out")
+    if sparse:
         raise Mistake(
-            "--cuda-graph cannot serve regulariser_form=pa: the host decides on every step from the penalty; "
-            "use regulariser_form=loss, or leave --cuda-graph out"
+            "--cuda-graph cannot serve this supernet: which candidates run is decided anew, and a graph holds one "
+            "choice; leave it out"
         )
 
 
@@ -105,7 +128,7 @@ class TensorSteps:
         self.temperature, self.strength = one.clone(), one.clone()
         self.nodes: list[NodeTopology] = net.topology()
         self.regulariser = None
-        if "regulariser" in settings:
+        if self.nodes:
             strength: Any = self.strength
             self.regulariser = attrs.evolve(Regulariser.from_settings(settings), strength=strength)
         if one.device.type == "cuda":

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nasdsl.runtime.standalone.basics import Mistake
 from nasdsl.runtime.supernet import SupernetBase
 
 SORTS = 4
@@ -36,6 +37,15 @@ def cells(net: SupernetBase) -> Iterator[nn.Module]:
                 yield from walk(child)
 
     return walk(net)
+
+
+def refuse_sparse(net: SupernetBase) -> None:
+    """Raises Mistake for a supernet that leaves candidates out: each choice would be compiled anew."""
+    if net.SPARSE:
+        raise Mistake(
+            "--compile cannot serve this supernet: which candidates run changes, and each choice would be "
+            "compiled anew; leave it out"
+        )
 
 
 def compile_cells(net: SupernetBase, backend: str | Callable[..., Any] = "inductor") -> int:
@@ -59,4 +69,4 @@ def compile_cells(net: SupernetBase, backend: str | Callable[..., Any] = "induct
     return len(by_class)
 
 
-__all__ = ["cells", "compile_cells"]
+__all__ = ["cells", "compile_cells", "refuse_sparse"]

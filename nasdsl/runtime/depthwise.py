@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasdsl.runtime.derivatives import traced
+from nasdsl.runtime.derivatives import once, traced
 
 WIDEST = 3
 """Columns of a filter whose gradient one call of the fast kernel finds."""
@@ -155,7 +155,7 @@ class _Depthwise(torch.autograd.Function):
         return _forward(wide, weight, how).chunk(copies, 1)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *incoming: Tensor) -> tuple[Tensor | None, ...]:
         weight, *inputs = ctx.saved_tensors
         wanted = (any(ctx.needs_input_grad[2:]), ctx.needs_input_grad[1])

@@ -2,7 +2,7 @@
 
 Takes nothing, returns a state of the process. Invariant: inside `twice` every operation of a
 supernet is made of PyTorch's own, so that second derivatives are exact; outside, operations of ours
-have first derivatives only and refuse a second one.
+have first derivatives only and refuse to be part of a graph of gradients.
 
 The operations of ours are faster and keep less; second-order search and the eigenvalues of a
 Hessian need the others for a few steps.
@@ -10,28 +10,49 @@ Hessian need the others for a few steps.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import torch
 
-_TWICE: ContextVar[bool] = ContextVar("twice", default=False)
+_F = TypeVar("_F", bound=Callable[..., Any])
+_INSIDE: list[None] = []
+"""One entry for each `twice` around. Of the process, not of a thread: a backward pass has its own."""
 
 
 @contextmanager
 def twice() -> Iterator[None]:
     """Forward passes inside can be differentiated as often as wanted."""
-    token = _TWICE.set(True)
+    _INSIDE.append(None)
     try:
         yield
     finally:
-        _TWICE.reset(token)
+        _INSIDE.pop()
 
 
 def traced() -> bool:
     """Whether a function must be made of plain operations: inside `twice`, and for `torch.compile`."""
-    return torch.compiler.is_compiling() or _TWICE.get()
+    return torch.compiler.is_compiling() or bool(_INSIDE)
 
 
-__all__ = ["traced", "twice"]
+def once(backward: _F) -> _F:
+    """A backward pass that refuses to be differentiated itself.
+
+    PyTorch's `once_differentiable` hangs its refusal behind the result, where a gradient with respect to
+    some of the inputs never meets it: it would be wrong without a word. This one refuses at once.
+    """
+
+    @wraps(backward)
+    def run(ctx: Any, *incoming: Any) -> Any:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "this operation has a first derivative only: compute inside nasdsl.runtime.derivatives.twice"
+            )
+        return backward(ctx, *incoming)
+
+    return cast(_F, run)
+
+
+__all__ = ["once", "traced", "twice"]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nasdsl.runtime.activation import Idle
-from nasdsl.runtime.derivatives import traced
+from nasdsl.runtime.derivatives import once, traced
 from nasdsl.runtime.precision import dot
 
 
@@ -71,7 +71,7 @@ class _Mix(torch.autograd.Function):
         return total
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weights, *outputs = ctx.saved_tensors
         wanted = ctx.needs_input_grad

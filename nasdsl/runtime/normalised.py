@@ -35,7 +35,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasdsl.runtime.derivatives import traced
+from nasdsl.runtime.derivatives import once, traced
 from nasdsl.runtime.precision import LOW, dot, image_format, product, wide, without_autocast
 
 Rows = Tensor
@@ -202,7 +202,7 @@ class _Sum(torch.autograd.Function):
         return image(total, x[0])
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     @without_autocast
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         z, weight, scaled, spread, inverse, factors, *terms = ctx.saved_tensors
@@ -257,7 +257,7 @@ class _Each(torch.autograd.Function):
         return tuple(image(part, inputs[0]) for part in made)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     @without_autocast
     def backward(ctx: Any, *incoming: Tensor) -> tuple[Tensor | None, ...]:
         z, weight, scaled, spread, inverse, *result = ctx.saved_tensors

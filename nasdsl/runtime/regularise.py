@@ -91,7 +91,7 @@ class Admm:
         u: the dual variables, of the same shapes.
     """
 
-    groups: tuple[Group, ...] = attrs.field(converter=tuple)
+    groups: tuple[Group, ...]
     activation: Activation
     weight: float
     norm: str = "plain"

@@ -8,7 +8,7 @@ literature calls alpha (one for each kind of cell).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Optional
+from typing import Union
 
 import attrs
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 Matrices = Mapping[nn.Parameter, Tensor]
 """One tensor for each parameter, of its shape (R, K): weights, a projection, a dual variable."""
 
-Alive = Mapping[nn.Parameter, Optional[Tensor]]
+Alive = Mapping[nn.Parameter, Union[Tensor, None]]
 """Which entries have not been pruned, boolean (R, K); None where nothing is ever pruned."""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from nasdsl.runtime.standalone.basics import Rule
 from nasdsl.runtime.standalone.data import DATA_RULES
 
-BILEVEL_RULES = {
+SEARCH_RULES = {
     **DATA_RULES,
     "epochs": Rule(int, 1),
     "batch_size": Rule(int, 1),
@@ -28,10 +28,17 @@ BILEVEL_RULES = {
     "arch_weight_decay": Rule(float, 0),
     "warmup_epochs": Rule(int, 0),
     "order": Rule(str, words=("architecture-first", "weights-first")),
-}
-"""The tables [search] and [data] of every first-order bilevel method."""
-
-TOPOLOGY_RULES = {
+    "level": Rule(str, words=("bilevel", "single")),
+    "hypergradient": Rule(str, words=("first", "finite", "exact")),
+    "finite_radius": Rule(float, 1e-8),
+    "schedule": Rule(str, words=("alternate", "informed")),
+    "weight_steps": Rule(float, 0.01),
+    "fisher_smoothing": Rule(float, 1e-4, 1),
+    "threshold_growth": Rule(float, 1.000001),
+    "informed_split": Rule(bool),
+    "noise_temperature": Rule(float, 1e-6),
+    "noise_temperature_end": Rule(float, 1e-6),
+    "noise_temperature_schedule": Rule(str, words=("constant", "linear", "exponential")),
     "temperature": Rule(float, 1e-6),
     "temperature_end": Rule(float, 1e-6),
     "temperature_schedule": Rule(str, words=("constant", "linear", "exponential")),
@@ -41,5 +48,17 @@ TOPOLOGY_RULES = {
     "regulariser_weight": Rule(float, 0),
     "regulariser_ramp_epochs": Rule(int, 0),
     "pa_aggressiveness": Rule(float, 0),
+    "proximity": Rule(str, words=("off", "plain", "adjusted")),
+    "proximity_weight": Rule(float, 0),
+    "admm": Rule(bool),
+    "admm_weight": Rule(float, 0),
+    "admm_period": Rule(int, 1),
+    "admm_dual": Rule(str, words=("raw", "weights")),
+    "constraint_norm": Rule(str, words=("plain", "squared")),
+    "projection": Rule(str, words=("live", "legacy")),
+    "beta_decay": Rule(float, 0),
+    "dirichlet_kl": Rule(float, 0),
+    "hessian_iterations": Rule(int, 0),
+    "early_stop": Rule(str, words=("off", "skip", "eigenvalue", "ranking")),
 }
-"""What explicit topology adds to [search]."""
+"""The tables [search] and [data] of every gradient method."""

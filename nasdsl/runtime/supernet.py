@@ -32,13 +32,16 @@ class SupernetBase(nn.Module):
         DECISIONS: one mapping a decision, in table order, with `path`, `kind`, `options`,
             `when` and, where it has variables, `owner`, `parameter`, `row`, `entries`. A choice of
             an operation also has `none` (an entry that is no option), `absent` (an option that is
-            no entry) and `sum` (the node that sums it); one of inputs `edges`, `node`, `high`,
-            `role` (of its variables) and, over subsets, `rows`.
+            no entry), `sum` (the node that sums it), `skips` and `learnable` (options that hand on
+            their input, or hold weights); one of inputs `edges`, `node`, `high`, `role` (of its
+            variables) and, over subsets, `rows`.
         LIFTED: choices of inputs that stand for `none` options of the space.
         ACTIVATION: how operation variables become weights (`nasdsl.runtime.activation`).
+        SPARSE: whether candidates that do not run are left out.
     """
 
     ACTIVATION: ClassVar[str] = "softmax"
+    SPARSE: ClassVar[bool] = False
     OWNERS: ClassVar[Mapping[str, str]] = {}
     DECISIONS: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     LIFTED: ClassVar[tuple[Mapping[str, Any], ...]] = ()
@@ -199,7 +202,9 @@ class SupernetBase(nn.Module):
         for decision in self.DECISIONS:
             if decision["kind"] == "op":
                 scores = self._scores(decision)
-                choices[decision["path"]] = decision["entries"][max(range(len(scores)), key=scores.__getitem__)]
+                choices[decision["path"]] = decision["entries"][
+                    max(range(len(scores)), key=scores.__getitem__)
+                ]
         self._leave_out(choices)
         for decision in self.DECISIONS:
             if decision["kind"] == "inputs":
@@ -233,7 +238,7 @@ class SupernetBase(nn.Module):
         for edges in nodes.values():
             largest = max(edges, key=lambda e: e[0])
             for edge in edges:
-                if edge is not largest and edge[0] <= 0.5:
+                if edge[0] <= 0.5 and not (edge is largest and edge[0] > 0.0):
                     choices[edge[1]["path"]] = edge[1]["absent"]
 
     def _values(self, decision: Mapping[str, Any]) -> list[float]:
@@ -304,7 +309,6 @@ class SupernetBase(nn.Module):
                     )
                 )
         return found
-
 
     def groups(self) -> list[Group]:
         """The choices of operations, those that one node sums together, in table order."""

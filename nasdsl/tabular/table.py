@@ -68,6 +68,16 @@ class Standing:
     size: int
     better: Better
 
+    def record(self) -> dict[str, float]:
+        """What a log keeps of it; empty where the value is unknown."""
+        found = {"true_value": self.value, "true_regret": self.regret, "true_rank": self.rank}
+        return {name: float(value) for name, value in found.items() if value is not None}
+
+    def __str__(self) -> str:
+        if self.value is None or self.regret is None:
+            return f"{self.metric}: not in the table"
+        return f"{self.metric} {self.value:g}, regret {self.regret:.4g}, rank {self.rank:,} of {self.size:,}"
+
 
 @attrs.frozen
 class Spread:

@@ -140,12 +140,13 @@ def cosine(start: float, end: float, position: float) -> float:
 class Meter:
     """Sums of losses by name, read from the device in groups, since every read makes a GPU wait.
 
-    `sums` belongs to the caller, who saves it with the run. A loss that is not finite
+    `sums`, a total and a number of losses for each name, belongs to the caller, who saves it with the
+    run. A loss that is not finite
     is found when its group is read, and `flush` comes before every save, so a run
     that has diverged never overwrites a good checkpoint.
     """
 
-    def __init__(self, sums: dict[str, float], device: torch.device) -> None:
+    def __init__(self, sums: dict[str, list[float]], device: torch.device) -> None:
         self.sums = sums
         self.shown: dict[str, float] = {}
         self._group = 1 if device.type == "cpu" else 50
@@ -169,8 +170,13 @@ class Meter:
                     f"{name.replace('_', ' ')} is {value} at step {step}: "
                     "lower the learning rate, or use --precision fp32"
                 )
-            self.sums[name] = self.sums.get(name, 0.0) + value
+            total, count = self.sums.get(name, (0.0, 0))
+            self.sums[name] = [total + value, count + 1]
             self.shown[name] = value
+
+    def means(self) -> dict[str, float]:
+        """The mean of what was read, by name."""
+        return {name: total / count for name, (total, count) in self.sums.items()}
 
     def __str__(self) -> str:
         return ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in self.shown.items())

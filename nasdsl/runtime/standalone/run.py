@@ -60,6 +60,12 @@ def read_arguments(
         )
     else:
         add("--compile", action="store_true", help="torch.compile, once a class of cells (minutes at first)")
+        add(
+            "--benchmark",
+            metavar="TABLE",
+            help="look every epoch's architecture up (nasdsl benchmark --help)",
+        )
+        add("--metric", metavar="NAME", help="the column of the table, if it has several")
         add("--cuda-graph", action="store_true", help="record both steps once and replay them (CUDA)")
     args, unknown = parser.parse_known_args(argv)
     if unknown:

@@ -182,7 +182,7 @@ def retrain(args: Any, settings: dict[str, Any], folder: Path) -> None:
             progress.step(f"epoch {epoch + 1}/{epochs} step {step + 1}/{steps} {meter}")
             run.tick(save)
         meter.flush()
-        entry = {"epoch": epoch + 1, "loss": at["sums"].pop("loss") / steps, "lr": rate}
+        entry = {"epoch": epoch + 1, "loss": meter.means()["loss"], "lr": rate}
         shown = f"epoch {epoch + 1}/{epochs}: loss {entry['loss']:.3f}"
         if (epoch + 1) % EVALUATED_EVERY == 0 and epoch + 1 < epochs:
             entry["test_accuracy"], _ = evaluate(net, data, args.precision, args.limit_batches)
