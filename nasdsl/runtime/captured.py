@@ -52,7 +52,8 @@ def refuse(device: torch.device, settings: Mapping[str, Any], compiled: bool, sp
     if compiled:
         raise Mistake("--cuda-graph and --compile are two ways to the same end: leave one out")
     for name, words, reason in _HOST:
-        if settings[name] in words:
+        idle = name == "regulariser_form" and settings["regulariser"] == "off"
+        if settings[name] in words and not idle:
             said = str(settings[name]).lower() if isinstance(settings[name], bool) else settings[name]
             raise Mistake(f"--cuda-graph cannot serve {name}={said}: {reason}; leave one of them out")
     for name in _PENALTIES:

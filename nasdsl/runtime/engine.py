@@ -246,7 +246,7 @@ class Engine:
 
     def measure(self, held_out: Sequence[Batch]) -> dict[str, float]:
         """The instruments after an epoch, and what the schedule decided; see `Instruments`."""
-        record = self.instruments.measure(self.epoch + 1, held_out)
+        record = self.instruments.measure(self.epoch + 1, held_out, self.epoch >= self.warmup)
         record["variable_rate"] = self.schedule.rate
         if isinstance(self.schedule, Informed):
             record["schedule_threshold"], record["fisher_trace"] = self.schedule.theta, self.schedule.mean

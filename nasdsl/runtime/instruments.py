@@ -186,10 +186,10 @@ class Instruments:
     Attributes:
         skips: see `skip_share`.
         generator: of the CPU, for the instruments alone.
-        stop: is told of every epoch that is measured.
+        stop: is told of the epochs that are measured and in which variables learn.
         loss: a mean over examples, whose curvature is measured; without penalties and in full precision.
         accuracy: see `discretisation_gap`.
-        iterations: of `dominant_eigenvalue`, each from the last vector.
+        iterations: of `dominant_eigenvalue`, each from the last vector; 0 for no eigenvalue.
         product: see `dominant_eigenvalue`.
         every: epochs between measurements of curvature and accuracy; 0 measures neither.
         learnable: see `ranking`.
@@ -208,12 +208,13 @@ class Instruments:
     learnable: Mapping[str, frozenset[str]] | None = None
     vector: tuple[Tensor, ...] | None = attrs.field(default=None, init=False)
 
-    def measure(self, epoch: int, batches: Sequence[Batch]) -> dict[str, float]:
+    def measure(self, epoch: int, batches: Sequence[Batch], learning: bool = True) -> dict[str, float]:
         """Measures after an epoch and tells `stop`, whose `reason` says whether to go on.
 
         Args:
             epoch: its number, from 1.
             batches: held-out examples; the curvature is that of the loss on the first batch.
+            learning: whether variables learned in this epoch; only such epochs are told to `stop`.
 
         Returns:
             What there is of `hessian_eigenvalue`, `entropy_operations`, `entropy_topology`, `skip_share`,
@@ -231,11 +232,14 @@ class Instruments:
         }
         if self.every and epoch % self.every == 0:
             gap = discretisation_gap(net, batches, self.accuracy, choices)
-            found["hessian_eigenvalue"] = self._eigenvalue(*batches[0])
+            if self.iterations:
+                found["hessian_eigenvalue"] = self._eigenvalue(*batches[0])
             found["discretisation_gap"] = gap.size
             found["supernet_accuracy"], found["projected_accuracy"] = gap.before, gap.after
         order = ranking(groups, weights, self.learnable)
-        self.stop.observe(Epoch(epoch, choices, found.get("hessian_eigenvalue"), skips.by_owner, order))
+        if learning:
+            eigenvalue = found.get("hessian_eigenvalue")
+            self.stop.observe(Epoch(epoch, choices, eigenvalue, skips.by_owner, order))
         return {name: value for name, value in found.items() if value is not None}
 
     def _eigenvalue(self, x: Tensor, y: Tensor) -> float:

@@ -258,6 +258,19 @@ def test_what_a_graph_cannot_serve_is_refused_in_words() -> None:
         captured.refuse(cuda, defaults("toponas", regulariser_form="pa"), compiled=False)
     with pytest.raises(Mistake, match="--compile"):
         captured.refuse(cuda, defaults("darts"), compiled=True)
+    for name, value in (
+        ("hypergradient", "exact"),
+        ("level", "single"),
+        ("schedule", "informed"),
+        ("proximity", "plain"),
+        ("admm", True),
+        ("beta_decay", 0.5),
+        ("dirichlet_kl", 0.1),
+    ):
+        with pytest.raises(Mistake, match=name):
+            captured.refuse(cuda, defaults("darts", **{name: value}), compiled=False)
+    with pytest.raises(Mistake, match="which candidates run"):
+        captured.refuse(cuda, defaults("gdas"), compiled=False, sparse=True)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nasdsl.methods import METHODS
 from nasdsl.runtime import bilevel
-from nasdsl.runtime.settings import BILEVEL_RULES, TOPOLOGY_RULES
+from nasdsl.runtime.settings import SEARCH_RULES
 from nasdsl.runtime.standalone.basics import (
     Meter,
     Mistake,
@@ -170,10 +170,10 @@ def test_a_file_that_was_edited_wrongly_is_refused(tmp_path: Path, old: str, new
         settings(tmp_path, text=CONFIG.replace(old, new))
 
 
-@pytest.mark.parametrize("method", ["darts", "toponas"])
+@pytest.mark.parametrize("method", METHODS.names())
 def test_the_rules_of_the_scripts_are_those_of_the_methods(method: str) -> None:
     """What `config.toml` names, the scripts know; what a method accepts, they accept, and nothing else."""
-    search = BILEVEL_RULES | (TOPOLOGY_RULES if method == "toponas" else {})
+    search = SEARCH_RULES
     data = {"name", "augment", "pad", "flip"}
     declared: dict[str, set[str]] = {"search": set(), "retrain": set(), "data": set()}
     for setting in METHODS.load(method).settings:
@@ -197,13 +197,14 @@ def test_the_rules_of_the_scripts_are_those_of_the_methods(method: str) -> None:
 
 
 def test_a_meter_sums_by_name_and_names_the_step_that_diverges() -> None:
-    sums: dict[str, float] = {}
+    sums: dict[str, list[float]] = {}
     meter = Meter(sums, CPU)
     for step in range(1, 4):
         meter.add("train_loss", torch.tensor(float(step)), step)
     meter.add("valid_loss", torch.tensor(0.5), 3)
     meter.flush()
-    assert sums == {"train_loss": 6.0, "valid_loss": 0.5}
+    assert sums == {"train_loss": [6.0, 3], "valid_loss": [0.5, 1]}
+    assert meter.means() == {"train_loss": 2.0, "valid_loss": 0.5}
     assert str(meter) == "train loss 3.000, valid loss 0.500"
     for bad in ("nan", "inf"):
         with pytest.raises(Mistake, match=f"train loss is {bad} at step 7"):
@@ -211,7 +212,7 @@ def test_a_meter_sums_by_name_and_names_the_step_that_diverges() -> None:
 
 
 def test_a_meter_on_another_device_reads_groups_and_the_right_step() -> None:
-    sums: dict[str, float] = {}
+    sums: dict[str, list[float]] = {}
     meter = Meter(sums, torch.device("cuda"))  # only its type is looked at
     for step in range(1, 20):
         meter.add("loss", torch.tensor(1.0 if step != 12 else float("nan")), step)

@@ -176,40 +176,48 @@ def test_what_cannot_be_served_is_refused_in_one_line(tmp_path: Path, root: Path
         assert f"unknown argument {flag}" in retrained.stderr
 
 
-@pytest.mark.parametrize("method", ["darts", "toponas"])
-def test_a_setting_reaches_the_loop(
-    tmp_path: Path, root: Path, method: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every search setting changes the checkpoint of a short run, or is refused."""
-    from nasdsl.runtime.settings import BILEVEL_RULES, TOPOLOGY_RULES
+COMMON = {
+    "epochs": {"epochs": "4"},
+    "batch_size": {"batch_size": "8"},
+    "accumulate": {"accumulate": "2"},
+    "train_fraction": {"train_fraction": "0.4"},
+    "weight_lr": {"weight_lr": "0.05"},
+    "weight_lr_min": {"weight_lr_min": "0.02"},
+    "weight_momentum": {"weight_momentum": "0.5"},
+    "weight_decay": {"weight_decay": "0.1"},
+    "nesterov": {"nesterov": "true"},
+    "clip": {"clip": "0.01"},
+    "arch_lr": {"arch_lr": "0.1"},
+    "arch_beta1": {"arch_beta1": "0.9"},
+    "arch_beta2": {"arch_beta2": "0.5"},
+    "arch_weight_decay": {"arch_weight_decay": "0.5"},
+    "warmup_epochs": {"warmup_epochs": "1"},
+    "order": {"order": "weights-first"},
+    "augment": {"augment": "false"},
+    "pad": {"pad": "2"},
+    "level": {"level": "single"},
+    "hypergradient": {"hypergradient": "exact"},
+    "finite_radius": {"hypergradient": "finite", "finite_radius": "1.0"},
+    "schedule": {"schedule": "informed"},
+    "weight_steps": {"weight_steps": "2"},
+    "informed_split": {"schedule": "informed", "weight_steps": "3", "informed_split": "true"},
+    "proximity": {"proximity": "adjusted"},
+    "proximity_weight": {"proximity": "plain", "proximity_weight": "5"},
+    "admm": {"admm": "true", "admm_weight": "0.1"},
+    "admm_weight": {"admm": "true", "admm_weight": "5"},
+    "admm_period": {"admm": "true", "admm_weight": "5", "admm_period": "1"},
+    "admm_dual": {"admm": "true", "admm_weight": "5", "admm_period": "1", "admm_dual": "weights"},
+    "constraint_norm": {"admm": "true", "admm_weight": "5", "constraint_norm": "squared"},
+    "beta_decay": {"beta_decay": "0.5"},
+    "hessian_iterations": {"hessian_iterations": "1"},
+}
+"""What a setting of every method is changed to, with what it needs beside it."""
 
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    folder = written(tmp_path, method)
-    # Three epochs: a line and an exponential have the same ends.
-    base = {"epochs": "3", "batch_size": "16", "warmup_epochs": "0", "arch_lr": "0.05", "pad": "1"}
-    changes: dict[str, dict[str, str]] = {
-        "epochs": {"epochs": "4"},
-        "batch_size": {"batch_size": "8"},
-        "accumulate": {"accumulate": "2"},
-        "train_fraction": {"train_fraction": "0.4"},
-        "weight_lr": {"weight_lr": "0.05"},
-        "weight_lr_min": {"weight_lr_min": "0.02"},
-        "weight_momentum": {"weight_momentum": "0.5"},
-        "weight_decay": {"weight_decay": "0.1"},
-        "nesterov": {"nesterov": "true"},
-        "clip": {"clip": "0.01"},
-        "arch_lr": {"arch_lr": "0.1"},
-        "arch_beta1": {"arch_beta1": "0.9"},
-        "arch_beta2": {"arch_beta2": "0.5"},
-        "arch_weight_decay": {"arch_weight_decay": "0.5"},
-        "warmup_epochs": {"warmup_epochs": "1"},
-        "order": {"order": "weights-first"},
-        "augment": {"augment": "false"},
-        "pad": {"pad": "2"},
-    }
-    if method == "toponas":
-        base |= {"regulariser_ramp_epochs": "2", "regulariser_delta": "0.01"}
-        changes |= {
+SETTINGS: dict[str, tuple[dict[str, str], dict[str, dict[str, str]]]] = {
+    "darts": ({}, COMMON),
+    "toponas": (
+        {"regulariser_ramp_epochs": "2", "regulariser_delta": "0.01"},
+        {
             "temperature": {"temperature": "2"},
             "temperature_end": {"temperature_end": "0.5", "temperature_schedule": "linear"},
             "temperature_schedule": {"temperature_end": "0.5", "temperature_schedule": "exponential"},
@@ -219,23 +227,79 @@ def test_a_setting_reaches_the_loop(
             "regulariser_weight": {"regulariser_weight": "5"},
             "regulariser_ramp_epochs": {"regulariser_ramp_epochs": "0"},
             "pa_aggressiveness": {"regulariser_form": "pa", "pa_aggressiveness": "0.001"},
-        }
-    rules = set(BILEVEL_RULES) | (set(TOPOLOGY_RULES) if method == "toponas" else set())
-    # `name` is the data set; digits are never flipped.
-    assert set(changes) == rules - {"name", "flip"}
+        },
+    ),
+    "gdas": (
+        {},
+        {
+            "noise_temperature": {"noise_temperature": "5"},
+            "noise_temperature_end": {"noise_temperature_end": "1"},
+            "noise_temperature_schedule": {"noise_temperature_schedule": "exponential"},
+        },
+    ),
+    "drnas": ({}, {"dirichlet_kl": {"dirichlet_kl": "1"}}),
+    "cbo": (
+        {"arch_lr": "0.3", "admm_weight": "5", "admm_period": "1", "schedule": "alternate"},
+        {
+            "projection": {"projection": "legacy"},
+            "fisher_smoothing": {"schedule": "informed", "fisher_smoothing": "0.1"},
+            "threshold_growth": {"schedule": "informed", "threshold_growth": "4"},
+        },
+    ),
+}
+
+
+def test_every_setting_is_tried() -> None:
+    from nasdsl.runtime.settings import SEARCH_RULES
+
+    # `name` is the data set; digits are never flipped; `early_stop` has a test of its own.
+    tried = {n for _, changes in SETTINGS.values() for n in changes}
+    assert tried == set(SEARCH_RULES) - {"name", "flip", "early_stop"}
+
+
+@pytest.mark.parametrize("method", SETTINGS)
+def test_a_setting_reaches_the_loop(
+    tmp_path: Path, root: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every search setting changes what a short run ends with."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    folder = written(tmp_path, method)
+    # Three epochs: a line and an exponential have the same ends.
+    base = {"epochs": "3", "batch_size": "16", "warmup_epochs": "0", "arch_lr": "0.05", "pad": "1"}
+    more, changes = SETTINGS[method]
+    base |= {"hessian_iterations": "0", **more}
     seen: dict[str, str] = {}
     for name, change in {"nothing": {}, **changes}.items():
-        found = _variables(folder, base | change, monkeypatch)
+        found = _end(folder, base | change, monkeypatch)
         assert found not in seen, f"{name} changes nothing against {seen.get(found)}"
         seen[found] = name
+
+
+def test_a_search_stops_early_once_its_rule_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    folder = written(tmp_path, "darts")
+    # Variables that do not move keep their ranking: eleven epochs are ten without a change.
+    still = {"epochs": "20", "batch_size": "16", "arch_lr": "0", "hessian_iterations": "0"}
+    for rule, last in (("ranking", 11), ("off", 20)):
+        found = json.loads(_end(folder, still | {"early_stop": rule}, monkeypatch))
+        assert found[3] == last
 
 
 class _Stop(Exception):
     pass
 
 
-def _variables(folder: Path, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """The supernet at the end of a run of the script in this process, as text."""
+class _Program:
+    """Stands for the compiled space where it is not what a test is about: deriving ends the run."""
+
+    space = None
+
+    def architecture(self, choices: object) -> object:
+        raise _Stop
+
+
+def _end(folder: Path, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The supernet and the measurements at the end of a run of the script in this process, as text."""
     out = folder / "runs" / str(time.monotonic_ns())
     sets = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
     argv = ["search.py", "--limit-batches", "3", "--device", "cpu", "--out", str(out), *sets]
@@ -248,12 +312,7 @@ def _variables(folder: Path, settings: dict[str, str], monkeypatch: pytest.Monke
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-
-        def stop(*_: object, **__: object) -> None:
-            raise _Stop
-
-        # The supernet is what this test compares; deriving it is another's.
-        monkeypatch.setattr(module.nasdsl, "load", stop)
+        monkeypatch.setattr(module, "compiled", lambda changed: _Program())
         with pytest.raises(_Stop):
             module.main()
     finally:
@@ -263,4 +322,5 @@ def _variables(folder: Path, settings: dict[str, str], monkeypatch: pytest.Monke
         monkeypatch.undo()
     state = checkpoint(out)["parts"]
     numbers = {k: v.double().sum().item() for k, v in state["net"].items()}
-    return json.dumps([numbers, state["train"], state["valid"]])
+    last = json.loads((out / "log.jsonl").read_text().splitlines()[-1])
+    return json.dumps([numbers, state["train"], state["valid"], last["epoch"], "hessian_eigenvalue" in last])
