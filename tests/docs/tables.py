@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from nasdsl.diagnostics import CODES, Severity
 from nasdsl.ir.nodes import KINDS
 from nasdsl.methods import METHODS
+from nasdsl.methods.gradient import SETTINGS
 from nasdsl.ops import PRIMITIVES, Parameter
 from nasdsl.passes import PASSES
 
@@ -93,14 +95,31 @@ def _first(text: str | None) -> str:
     return " ".join(paragraph.split())
 
 
-def settings(method: str) -> str:
+def settings() -> str:
+    """What every gradient method can be told, with the defaults of the axes themselves."""
     rows = []
-    for s in METHODS.load(method).settings:
+    for s in SETTINGS:
         words = f"one of {', '.join(s.choices)}; " if s.choices else ""
-        default = str(s.default).lower() if isinstance(s.default, bool) else str(s.default)
         unit = f" {s.unit}" if s.unit else ""
-        rows.append((f"`{s.name}`", s.table, f"{default}{unit}", f"{words}{s.doc}", s.source))
+        rows.append((f"`{s.name}`", s.table, f"{_shown(s.default)}{unit}", f"{words}{s.doc}", s.source))
     return _table(("setting", "read by", "default", "meaning", "source of the default"), rows)
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def defaults(method: str) -> str:
+    """Where a method leaves the defaults of the axes: by itself, by a named preset, on NAS-Bench-201."""
+    found = METHODS.load(method)
+    common = {s.name: s for s in SETTINGS}
+    changed = [s for s in found.settings if s.name not in common or s.default != common[s.name].default]
+    rows = [(f"`{s.name}`", _shown(s.default), s.source) for s in changed]
+    for word, sets in (*found.variants.items(), *found.presets.items()):
+        name = f"preset={word}" if word in found.variants else f"`notation {word}`"
+        values = ", ".join(f"{n}={_shown(v)}" for n, v in sets.items())
+        rows.append((name, values, "on request" if word in found.variants else "the space's notation"))
+    return _table(("setting", "here", "source"), rows)
 
 
 def provenance(method: str) -> str:
@@ -125,10 +144,9 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "codes": ("diagnostics.md", codes),
     "nodes": ("ir.md", nodes),
     "passes": ("ir.md", passes),
-    "darts": ("methods.md", lambda: provenance("darts")),
-    "toponas": ("methods.md", lambda: provenance("toponas")),
-    "darts settings": ("methods.md", lambda: settings("darts")),
-    "toponas settings": ("methods.md", lambda: settings("toponas")),
+    "settings": ("methods.md", settings),
+    **{name: ("methods.md", partial(provenance, name)) for name in METHODS.names()},
+    **{f"{name} defaults": ("methods.md", partial(defaults, name)) for name in METHODS.names()},
 }
 
 
