@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from nasdsl.cli.arguments import Parser, json_argument
@@ -50,6 +51,7 @@ def _print_method(method: Method, *, as_json: bool) -> None:
             "differences": method.differences,
             "settings": [_record(s) for s in method.settings],
             "presets": {notation: dict(values) for notation, values in method.presets.items()},
+            "variants": {word: dict(values) for word, values in method.variants.items()},
         }
         print(json.dumps(record, indent=2, ensure_ascii=False))
         return
@@ -66,9 +68,14 @@ def _print_method(method: Method, *, as_json: bool) -> None:
             print("\n".join(f"  {line}" for line in lines))
     print("\nsettings (--set NAME=VALUE):")
     print_table([("name", "default", "unit", "meaning", "source"), *map(_row, method.settings)], indent=2)
+    for word, values in method.variants.items():
+        print(f"\npreset={word}: {_given(values)}")
     for notation, values in method.presets.items():
-        given = ", ".join(f"{name}={_text(value)}" for name, value in values.items())
-        print(f"\non a space with `notation {notation}`: {given}")
+        print(f"\non a space with `notation {notation}`: {_given(values)}")
+
+
+def _given(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={_text(value)}" for name, value in values.items())
 
 
 def _row(setting: Setting) -> tuple[str, ...]:
