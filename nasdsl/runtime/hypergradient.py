@@ -1,15 +1,17 @@
 """The gradient of the validation loss at weights that have not been taken yet.
 
 Takes a supernet, a training and a validation batch and the optimiser of the weights; returns the
-gradients of the variables. Invariant: parameters, their `.grad` and all running statistics are
-afterwards what they were.
+gradients of the variables. Invariant: parameters, their `.grad`, all running statistics and torch's
+generators are afterwards what they were; every pass draws the same random numbers, because it is one
+function that is differentiated. Weights that want no gradient take no step.
 
 DARTS (Liu et al., ICLR 2019), section 2.3: with one step of the weights w' = w - xi u(w, alpha),
 
     d L_val(w'(alpha), alpha) / d alpha = dL_val/dalpha (w') - xi d2L_train/dalpha dw (w) . dL_val/dw (w'),
 
 where the update u is that of SGD with the momentum buffer and the weight decay of the present moment
-(quark0/darts `architect.py`), which do not depend on alpha. The product of the second derivative
+(quark0/darts `architect.py`), which do not depend on alpha; Nesterov's look-ahead is left out, as in the
+code of NAS-Bench-201. The product of the second derivative
 with v = dL_val/dw (w') is exact (`exact`), or a central difference of gradients at w + R v and w - R v,
 R = radius / |v| (`finite`, as published), whose error is of the order of R^2.
 """
@@ -26,7 +28,7 @@ from torch import Tensor, nn
 from nasdsl.runtime.bilevel import Batch, Loss
 from nasdsl.runtime.derivatives import twice
 from nasdsl.runtime.supernet import SupernetBase
-from nasdsl.runtime.undisturbed import constant, kept
+from nasdsl.runtime.undisturbed import constant, kept, same_draws
 
 Cast = Callable[[], AbstractContextManager[object]]
 
@@ -55,7 +57,8 @@ class Unrolled:
             how: `finite` or `exact`.
         """
         net = self.net
-        w, a = net.weight_parameters(), net.architecture_parameters()
+        w = [p for p in net.weight_parameters() if p.requires_grad]
+        a = net.architecture_parameters()
         with kept(net.buffers()):
             update = self._update(train, w)
             rate = float(self.weights.param_groups[0]["lr"])
@@ -69,7 +72,7 @@ class Unrolled:
         return loss.detach(), [d - rate * s for d, s in zip(direct, second, strict=True)]
 
     def _loss(self, batch: Batch) -> Tensor:
-        with self.cast():
+        with same_draws(self.net), self.cast():
             return self.loss(self.net(batch[0]), batch[1])
 
     def _update(self, train: Batch, w: Sequence[nn.Parameter]) -> list[Tensor]:
