@@ -125,6 +125,8 @@ def _lines(found: Plan) -> Iterator[tuple[str, str]]:
             f"{found.time.pair:.3f} s for a weights' and a variables' step, one thread or device",
         )
         yield "", f"a model: {TIME_ERROR}"
+    for note in found.notes:
+        yield "", note
     for each in found.passes:
         was, now = each.operations
         saved = each.peak[0] - each.peak[1]
@@ -156,4 +158,5 @@ def _record(found: Plan) -> dict[str, Any]:
         "memory": None if found.memory is None else attrs.asdict(found.memory),
         "time": None if found.time is None else attrs.asdict(found.time),
         "passes": [attrs.asdict(p) for p in found.passes],
+        "notes": list(found.notes),
     }

@@ -19,6 +19,7 @@ import attrs
 from nasdsl.compiler import Compilation
 from nasdsl.ir.cost import module_count
 from nasdsl.ir.nodes import Var
+from nasdsl.planning.drawn import drawn
 from nasdsl.planning.footprint import FLOAT, VIEWS, Footprint, Situation, footprint, trains
 from nasdsl.planning.trace import Step, Trace, trace
 
@@ -52,10 +53,10 @@ class MemoryEstimate:
 
 def predict_memory(compilation: Compilation, batch: int) -> MemoryEstimate:
     """The memory of a search with batches of `batch` examples, fp32."""
-    traced = trace(compilation.optimised)
+    whole, traced = trace(compilation.optimised), trace(drawn(compilation.optimised))
     weights = module_count(compilation.optimised).params
     # Mean and variance, and how many batches there were.
-    buffers = sum(2 * s.states + 2 for s in traced.steps if s.states)
+    buffers = sum(2 * s.states + 2 for s in whole.steps if s.states)
     variables = _variables(compilation)
     base = FLOAT * (weights + buffers + variables)
     optimizers = FLOAT * (weights + 2 * variables)

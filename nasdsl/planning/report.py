@@ -6,7 +6,7 @@ multiply-accumulates are exact; what is a model or a sample says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -23,6 +23,7 @@ from nasdsl.identity.within import quantiles
 from nasdsl.ir.cost import module_count
 from nasdsl.ir.graph import Graph
 from nasdsl.ir.nodes import Gather, Select
+from nasdsl.methods.base import Scalar
 from nasdsl.planning.footprint import VIEWS
 from nasdsl.planning.memory import MemoryEstimate, predict_memory
 from nasdsl.planning.time import TimeEstimate, predict_time
@@ -95,6 +96,8 @@ class Plan:
     memory: MemoryEstimate | None = None
     time: TimeEstimate | None = None
     passes: tuple[PassReport, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What the figures of a step leave out."""
 
 
 def plan(
@@ -139,7 +142,19 @@ def plan(
         memory=predict_memory(compilation, size),
         time=_time(compilation, size, device) if device is not None else None,
         passes=_passes(compilation, settings, size, passes),
+        notes=tuple(_notes(compilation.settings)),
     )
+
+
+def _notes(settings: Mapping[str, Scalar]) -> Iterator[str]:
+    if settings.get("activation") == "gumbel":
+        yield "at most: one candidate an edge is drawn, and the figures are of the largest"
+    if settings.get("activation") == "clipped" and settings.get("prune"):
+        yield "at the start: what is pruned later is no longer computed"
+    order = settings.get("hypergradient", "first")
+    if order != "first":
+        passes = "four passes" if order == "finite" else "three passes, one of them differentiated twice,"
+        yield f"of first-order steps: hypergradient={order} takes {passes} for a step of the variables, and keeps more"
 
 
 def _compiled(

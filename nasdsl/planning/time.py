@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import attrs
 
 from nasdsl.compiler import Compilation
+from nasdsl.planning.drawn import drawn
 from nasdsl.planning.footprint import DEPTHWISE, FLOAT, VIEWS, joined
 from nasdsl.planning.memory import micro_batches
 from nasdsl.planning.trace import Step, Trace, trace
@@ -71,7 +72,7 @@ class TimeEstimate:
 
 def predict_time(compilation: Compilation, batch: int, rates: Rates) -> TimeEstimate:
     """The time of a search step with `batch` examples, fp32, on the device that was measured."""
-    traced = trace(compilation.optimised)
+    traced = trace(drawn(compilation.optimised))
     parts = micro_batches(compilation)
     at_once = -(-batch // parts)
     # Forward, gradient of the input, and for the weights' step gradient of the weight.

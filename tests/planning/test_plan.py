@@ -27,6 +27,8 @@ SPACES = [
     ("hierarchical", "darts", {"C": 4, "N": 1, "resolution": 16}, ""),
     ("hierarchical", "darts", {"C": 4, "N": 1, "resolution": 16}, "+simplify"),
     ("cream", "darts", {"resolution": 32, "depths": [1, 1, 1, 1, 1]}, "+simplify"),
+    ("darts", "pcdarts", {"C": 8, "layers": 3, "resolution": 16}, ""),
+    ("nasbench201", "cbo", {"C": 8, "N": 1}, ""),
 ]
 
 
@@ -155,6 +157,34 @@ def test_json_holds_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert record["supernet_params"] == module_count(program.compilation.optimised).params
     optimising = {p.name for p in program.compilation.passes if p.optimises}
     assert {p["name"] for p in record["passes"]} == optimising
+
+
+def test_what_is_drawn_is_predicted_by_the_largest_draw() -> None:
+    """No draw takes more than is predicted, and much less is than for all candidates."""
+    space = nasdsl.load("nasbench201", C=8, N=1)
+    everything = predict_memory(space.compile("gdas", settings={"activation": "softmax"}).compilation, 8)
+    for _ in range(2):
+        found = measure(space, "gdas", 8)
+        for step in ("weights", "variables"):
+            assert found[f"{step}_error"] > -0.02, found
+        assert found["predicted"] < 0.6 * everything.peak
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "words"),
+    [
+        ("gdas", {}, "one candidate an edge is drawn"),
+        ("cbo", {}, "what is pruned later"),
+        ("darts", {"hypergradient": "exact"}, "differentiated twice"),
+        ("darts", {"hypergradient": "finite"}, "four passes"),
+        ("darts", {}, ""),
+    ],
+)
+def test_what_the_figures_leave_out_is_said(
+    small: Path, method: str, settings: dict[str, object], words: str
+) -> None:
+    notes = plan(nasdsl.load(small).checked, method, settings, batch=8).notes
+    assert (words in " ".join(notes)) if words else not notes
 
 
 SMALL = """space small {
