@@ -6,10 +6,12 @@ option and position inside the option; names of attributes are not looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Union
 
 import attrs
-from references import Darts, NasBench201
+import torch
+from references import Darts, NasBench201, PcDarts
 from torch import Tensor, nn
 
 import nasdsl
@@ -48,6 +50,40 @@ Match = tuple[nn.Module, Part]
 """A module of the original, and what of ours holds the same weights."""
 
 
+@attrs.define(eq=False)
+class Joined:
+    """Several vectors of ours that are one vector of the original."""
+
+    members: tuple[Tensor, ...]
+
+    @property
+    def data(self) -> Tensor:
+        return torch.cat([m.data for m in self.members])
+
+    @property
+    def grad(self) -> Tensor:
+        return torch.cat([torch.zeros_like(m) if m.grad is None else m.grad for m in self.members])
+
+    @grad.setter
+    def grad(self, value: None) -> None:
+        for member in self.members:
+            member.grad = value
+
+    def copy_(self, value: Tensor) -> None:
+        for member, part in zip(
+            self.members, torch.split(value, [m.numel() for m in self.members]), strict=True
+        ):
+            member.copy_(part)
+
+
+Variable = Union[Tensor, Joined]
+
+
+def tensors(variable: Variable) -> Iterator[Tensor]:
+    """The tensors that a variable is made of."""
+    yield from variable.members if isinstance(variable, Joined) else (variable,)
+
+
 @attrs.frozen
 class Pair:
     """Two networks and what of one is what of the other.
@@ -56,14 +92,16 @@ class Pair:
         modules: leaf modules of the original, and what of ours holds the same weights.
         variables: pairs of architecture variables of one shape.
         logits: what of the original's output are the logits.
+        modes: in which both are the same function; one that draws is in training, from the same seed.
     """
 
     name: str
     theirs: nn.Module
     ours: nn.Module
     modules: tuple[Match, ...]
-    variables: tuple[tuple[Tensor, Tensor], ...]
+    variables: tuple[tuple[Tensor, Variable], ...]
     logits: Callable[[object], Tensor]
+    modes: tuple[str, ...] = ("train", "eval")
 
 
 def leaves(module: nn.Module) -> list[nn.Module]:
@@ -120,20 +158,44 @@ def darts_supernet(reference: Darts, channels: int, layers: int) -> Pair:
     program = space.compile(method="darts", settings={"pool_norm": True, "none": True})
     ours, theirs = program.supernet(seed=0), reference.supernet(channels, 10, layers)
     keys = module_paths(program.compilation.lowered)
+    modules = darts_modules(theirs, ours, keys, reference.search.PRIMITIVES)
+    given = dict(ours.variables.named_parameters())
+    variables = ((theirs.alphas_normal, given["normal.op"]), (theirs.alphas_reduce, given["reduce.op"]))
+    name = f"DARTS supernet, C={channels}, {layers} cells"
+    return Pair(name, theirs, ours, tuple(modules), variables, lambda out: out)  # type: ignore[arg-type, return-value]
+
+
+def darts_modules(theirs: nn.Module, ours: nn.Module, keys: Keys, options: Sequence[str]) -> list[Match]:
+    """The pairs of a DARTS supernet, whose edges hold all options."""
     modules = frame(theirs, ours, keys)
     for index, cell in enumerate(cell_names(keys)):
         edge = 0
         for node in range(1, 5):
             for source in range(node + 1):
-                for option, name in enumerate(reference.search.PRIMITIVES):
+                for option, name in enumerate(options):
                     place = f"cells.{index}._ops.{edge}._ops.{option}"
                     mine = under(keys, ours, cell, f"n{node}.{source_name(source)}.{name}")
                     modules += zipped(leaves(theirs.get_submodule(place)), mine, place)
                 edge += 1
+    return modules
+
+
+def pcdarts_supernet(reference: PcDarts, channels: int, layers: int) -> Pair:
+    """Our `pcdarts` supernet of `spaces/darts.nas` and `model_search.Network` of PC-DARTS."""
+    space = nasdsl.load("darts", C=channels, layers=layers)
+    program = space.compile(method="pcdarts")
+    ours, theirs = program.supernet(seed=0), reference.supernet(channels, 10, layers)
+    modules = darts_modules(
+        theirs, ours, module_paths(program.compilation.lowered), reference.search.PRIMITIVES
+    )
     given = dict(ours.variables.named_parameters())
-    variables = ((theirs.alphas_normal, given["normal.op"]), (theirs.alphas_reduce, given["reduce.op"]))
-    name = f"DARTS supernet, C={channels}, {layers} cells"
-    return Pair(name, theirs, ours, tuple(modules), variables, lambda out: out)  # type: ignore[arg-type, return-value]
+    variables: list[tuple[Tensor, Variable]] = []
+    for cell in ("normal", "reduce"):
+        edges = tuple(given[f"{cell}.n{node}_inputs"] for node in range(1, 5))
+        variables.append((getattr(theirs, f"alphas_{cell}"), given[f"{cell}.op"]))
+        variables.append((getattr(theirs, f"betas_{cell}"), Joined(edges)))
+    name = f"PC-DARTS supernet, C={channels}, {layers} cells"
+    return Pair(name, theirs, ours, tuple(modules), tuple(variables), lambda out: out)  # type: ignore[arg-type, return-value]
 
 
 def darts_network(reference: Darts, channels: int, layers: int, genotype: str) -> Pair:
@@ -165,6 +227,19 @@ def nasbench201_supernet(reference: NasBench201, channels: int, cells: int) -> P
     variables = ((theirs.arch_parameters, ours.variables.get_parameter("infer.op")),)
     label = f"NAS-Bench-201 supernet, C={channels}, N={cells}"
     return Pair(label, theirs, ours, tuple(modules), variables, lambda out: out[1])  # type: ignore[arg-type, index]
+
+
+def gdas_supernet(reference: NasBench201, channels: int, cells: int) -> Pair:
+    """Our `gdas` supernet of `spaces/nasbench201.nas` and `TinyNetworkGDAS`, both at temperature 10."""
+    space = nasdsl.load("nasbench201", C=channels, N=cells)
+    program = space.compile(method="gdas", settings={"conv_bias": True})
+    ours, theirs = program.supernet(seed=0), reference.gdas(channels, cells, 10)
+    ours.noise_temperature = float(theirs.tau)  # type: ignore[arg-type]
+    keys = module_paths(program.compilation.lowered)
+    modules = nasbench201_modules(theirs, ours, keys, cells, [reference.options] * 6)
+    variables = ((theirs.arch_parameters, ours.variables.get_parameter("infer.op")),)
+    label = f"GDAS supernet of NAS-Bench-201, C={channels}, N={cells}"
+    return Pair(label, theirs, ours, tuple(modules), variables, lambda out: out[1], ("train",))  # type: ignore[arg-type, index]
 
 
 def nasbench201_modules(

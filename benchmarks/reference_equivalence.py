@@ -1,8 +1,8 @@
 """Our networks against the original authors' code: the same weights in, the same numbers out.
 
-    python benchmarks/reference_equivalence.py --darts DIR --nasbench201 DIR
+    python benchmarks/reference_equivalence.py --darts DIR --nasbench201 DIR --pcdarts DIR
 
-Takes checkouts of quark0/darts and D-X-Y/AutoDL-Projects. Copies every weight and
+Takes checkouts of quark0/darts, D-X-Y/AutoDL-Projects and yuhuixu1993/PC-DARTS. Copies every weight and
 architecture variable of the original into ours, runs both on one batch in float64
 and compares logits, loss, gradient of the input, gradient of every weight, gradient
 of the architecture variables and every running statistic. Exits with 1 when one
@@ -22,8 +22,18 @@ from pathlib import Path
 import attrs
 import torch
 import torch.nn.functional as F
-from matching import Pair, darts_network, darts_supernet, nasbench201_network, nasbench201_supernet
-from references import Darts, NasBench201
+from matching import (
+    Joined,
+    Pair,
+    darts_network,
+    darts_supernet,
+    gdas_supernet,
+    nasbench201_network,
+    nasbench201_supernet,
+    pcdarts_supernet,
+    tensors,
+)
+from references import Darts, NasBench201, PcDarts
 from report import surroundings, table, write_json
 from torch import Tensor, nn
 
@@ -89,7 +99,7 @@ def prepare(pair: Pair, seed: int) -> Pair:
         for name, value in theirs_module.named_parameters(recurse=False):
             matched[id(value)] += value.numel()
             matched[id(part.module.get_parameter(name))] += part.get_parameter(name).numel()
-    for value in (v for both in variables for v in both):
+    for value in (t for both in variables for v in both for t in tensors(v)):
         matched[id(value)] += value.numel()
     for net in (pair.theirs, pair.ours):
         missed = [n for n, p in net.named_parameters() if matched[id(p)] != p.numel()]
@@ -117,6 +127,7 @@ def compare(pair: Pair, mode: str, batch: int, device: str, seed: int) -> list[D
     inputs, logits, losses = [], [], []
     for net, read in ((pair.theirs, pair.logits), (pair.ours, lambda out: out)):
         net.train(mode == "train").zero_grad(set_to_none=True)
+        torch.manual_seed(seed)  # what is drawn is drawn alike
         inputs.append(x.clone().requires_grad_())
         logits.append(read(net(inputs[-1])))
         losses.append(F.cross_entropy(logits[-1], y))
@@ -141,7 +152,7 @@ def compare(pair: Pair, mode: str, batch: int, device: str, seed: int) -> list[D
         differ(pair, mode, "weight gradients", weights),
     ]
     if pair.variables:
-        both = [(grad(a), grad(b)) for a, b in pair.variables]
+        both = [(grad(a), b.grad if isinstance(b, Joined) else grad(b)) for a, b in pair.variables]
         found.append(differ(pair, mode, "architecture gradients", both))
     if mode == "train":
         found.append(differ(pair, mode, "running statistics", buffers))
@@ -165,6 +176,8 @@ def measure(pair: Pair, batch: int, device: str, seed: int) -> list[Difference]:
     for theirs, ours in pair.variables:  # plain tensors of the original do not move with its module
         theirs.data = ours.data.clone()
     found = compare(pair, "train", batch, device, seed + 1)
+    if "eval" not in pair.modes:
+        return found
     settle(pair, device, seed + 2)
     return found + compare(pair, "eval", batch, device, seed + 1)
 
@@ -194,14 +207,15 @@ def main() -> int:
     )
     parser.add_argument("--darts", type=Path, help="checkout of quark0/darts")
     parser.add_argument("--nasbench201", type=Path, help="checkout of D-X-Y/AutoDL-Projects")
+    parser.add_argument("--pcdarts", type=Path, help="checkout of yuhuixu1993/PC-DARTS")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, default=RESULTS, help="where the raw figures go")
     arguments = parser.parse_args()
-    if arguments.darts is None and arguments.nasbench201 is None:
-        parser.error("give at least one of --darts and --nasbench201")
+    if arguments.darts is None and arguments.nasbench201 is None and arguments.pcdarts is None:
+        parser.error("give at least one of --darts, --nasbench201 and --pcdarts")
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
     makers: list[Callable[[], Pair]] = []
@@ -216,6 +230,11 @@ def main() -> int:
         digests["D-X-Y/AutoDL-Projects"] = bench.digest
         makers.append(lambda: nasbench201_supernet(bench, 16, 5))
         makers.append(lambda: nasbench201_network(bench, 16, 5, ARCHITECTURE))
+        makers.append(lambda: gdas_supernet(bench, 16, 5))
+    if arguments.pcdarts is not None:
+        partial = PcDarts(arguments.pcdarts)
+        digests["yuhuixu1993/PC-DARTS"] = partial.digest
+        makers.append(lambda: pcdarts_supernet(partial, 16, 8))
     found: list[Difference] = []
     for make in makers:
         pair = make()

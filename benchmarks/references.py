@@ -33,6 +33,7 @@ XAUTODL_FILES = (
     "models/cell_searchs/genotypes.py",
     "models/cell_searchs/search_cells.py",
     "models/cell_searchs/search_model_darts.py",
+    "models/cell_searchs/search_model_gdas.py",
 )
 
 
@@ -134,6 +135,8 @@ class NasBench201:
         operations: Any = importlib.import_module("xautodl.models.cell_operations")
         evaluation: Any = importlib.import_module("xautodl.models.cell_infers.tiny_network")
         self.build = module.TinyNetworkDarts
+        drawn: Any = importlib.import_module("xautodl.models.cell_searchs.search_model_gdas")
+        self.build_gdas = drawn.TinyNetworkGDAS
         self.build_evaluation = evaluation.TinyNetwork
         self.read = module.Structure.str2structure
         self.options: list[str] = operations.NAS_BENCH_201
@@ -141,6 +144,11 @@ class NasBench201:
     def supernet(self, channels: int, cells: int, classes: int) -> nn.Module:
         """`TinyNetworkDarts`, batch norm of the cells not affine; its forward returns (features, logits)."""
         net: nn.Module = self.build(channels, cells, 4, classes, self.options, False, True)
+        return net
+
+    def gdas(self, channels: int, cells: int, classes: int) -> nn.Module:
+        """`TinyNetworkGDAS`, batch norm of the cells not affine; its forward returns (features, logits)."""
+        net: nn.Module = self.build_gdas(channels, cells, 4, classes, self.options, False, True)
         return net
 
     def network(self, channels: int, cells: int, classes: int, architecture: str) -> nn.Module:

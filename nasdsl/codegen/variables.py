@@ -8,7 +8,7 @@ however often a cell is used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import comb, log
 from typing import Any
 
@@ -88,6 +88,8 @@ class Variables:
     """How operation variables become weights."""
     sparse: bool
     """Whether candidates that do not run are left out."""
+    always: Mapping[tuple[str, str], tuple[str, ...]]
+    """Of a choice of inputs, by form and decision, the sources that no variables switch off."""
 
 
 def variables(module: Module, taken: tuple[str, ...] = ()) -> Variables:
@@ -121,7 +123,19 @@ def variables(module: Module, taken: tuple[str, ...] = ()) -> Variables:
             owners[use.owner] = (keys.fresh(use.owner or "network"), classes[form])
     forms = {d.form for nodes in by_form.values() for d in _of_operations(nodes)}
     activation = forms.pop() if len(forms) == 1 else "softmax"
-    return Variables(tuple(classes.values()), owners, activation, bool(sparse))
+    return Variables(tuple(classes.values()), owners, activation, bool(sparse), _always(module))
+
+
+def _always(module: Module) -> dict[tuple[str, str], tuple[str, ...]]:
+    """The sources of plain sums whose edge is more than a weighted sum: channels go round its candidates."""
+    found = {}
+    for graph in module.graphs:
+        for node in graph.nodes:
+            if isinstance(node, Merge) and node.decision is not None:
+                pairs = zip(node.names, node.operands, strict=True)
+                fixed = tuple(n for n, o in pairs if not isinstance(graph.by_id[o], Mix))
+                found[_form(graph), node.decision] = fixed
+    return found
 
 
 def _of_operations(nodes: Mapping[str, AnyNode]) -> list[Dist]:
@@ -170,6 +184,7 @@ def _variable_class(
     for node in nodes:
         if isinstance(node, Arith):
             made.arithmetic(node)
+    made.hosted(v for v in used if v in sparse and v not in whole)
     made.body.append("return {")
     made.body.extend(f"    {literal(v)}: {made.returned(v, v in whole, v in sparse)}," for v in used)
     made.body.append("}")
@@ -185,6 +200,8 @@ class _Writing:
     Attributes:
         where: the expression of every vector, by node id.
         runs: of some, which entries run, as an expression too.
+        bare: those whose weights count where their candidates do not run.
+        pruned: names of what runs to the buffer that it is read from, where entries are pruned.
     """
 
     def __init__(self, nodes: tuple[AnyNode, ...]) -> None:
@@ -195,6 +212,8 @@ class _Writing:
         self.slots: dict[str, Slot] = {}
         self.where: dict[str, str] = {}
         self.runs: dict[str, str] = {}
+        self.pruned: dict[str, str] = {}
+        self.bare: set[str] = set()
         self.runtime = {f"{_ACTIVATION}:At", f"{_ACTIVATION}:Weights"}
         self.marginals = {m.operands[0]: m for m in nodes if isinstance(m, Marginal)}
         self.dists = {d.operands[0]: d for d in nodes if isinstance(d, Dist)}
@@ -225,6 +244,8 @@ class _Writing:
             dist = self.dists[var.id].id
             self.where[dist] = f"{parameter}[{row}]"
             self.runs[dist] = f"{runs}[{row}]"
+            if self.dists[var.id].bare:
+                self.bare.add(dist)
 
     def _weights(self, parameter: str, form: str, shape: tuple[int, int]) -> str:
         """Writes the line that makes weights of a parameter; returns the name of what runs."""
@@ -241,7 +262,7 @@ class _Writing:
             text = f"torch.ones({shape[0]}, {shape[1]}, dtype=torch.bool)"
             self.init.append(f"self.register_buffer({literal(alive)}, {text})")
             self.body.append(f"{parameter} = clipped(self.{parameter}, self.{alive})")
-            runs = f"self.{alive}.tolist()"
+            self.pruned[runs] = alive
         else:
             self.body.append(f"{parameter} = {form}(self.{parameter}, at)")
         return runs
@@ -278,6 +299,15 @@ class _Writing:
         self.where[node.id] = f"({first} * {self.where[node.operands[1]]}[{node.index}])"
         if node.operands[0] in self.runs:
             self.runs[node.id] = self.runs[node.operands[0]]
+        if node.operands[0] in self.bare:
+            self.bare.add(node.id)
+
+    def hosted(self, vectors: Iterable[str]) -> None:
+        """Writes the lines that bring what was not pruned to the host: one transfer for all rows."""
+        read = dict.fromkeys(self.runs[v].partition("[")[0] for v in vectors if v in self.runs)
+        self.body.extend(
+            f"{name} = self.{self.pruned[name]}.tolist()" for name in read if name in self.pruned
+        )
 
     def returned(self, vector: str, whole: bool, sparse: bool) -> str:
         """A vector as cells read it."""
@@ -288,8 +318,7 @@ class _Writing:
             return f"{text}.unbind()"
         self.runtime.add(f"{_ACTIVATION}:running")
         runs = self.runs[vector]
-        # Of the candidates that were pruned nothing counts, not even their weight.
-        tail = ", counted=False" if "_alive" in runs else ""
+        tail = ", counted=True" if vector in self.bare else ""
         return f"running({text[1:-1] if text.startswith('(') else text}, {runs}{tail})"
 
 
@@ -369,6 +398,7 @@ def decision_data(table: DecisionTable, space: Module, made: Variables) -> tuple
             prefix = f"{owner}." if owner else ""
             named = edges.get((_owner_form(made, owner), local), {})
             entry["edges"] = {s: prefix + named[s] if named.get(s) else None for s in decision.options}
+            entry["always"] = made.always.get((_owner_form(made, owner), local), ())
             entry["high"] = decision.high
             entry["node"] = local.rpartition(".")[0]
             entry["role"] = slot.role if slot else None

@@ -223,12 +223,14 @@ class Var(Node):
 class Dist(Node):
     """The weights of the entries of a `Var`. `temperature` names a run-time setting. RELAXED only.
 
-    `form` is one of `ACTIVATIONS`; all but `clipped` are distributions.
+    `form` is one of `ACTIVATIONS`; all but `clipped` are distributions. `bare` adds the weights of
+    candidates that do not run to the sum, whose value is zero and whose gradient is not.
     """
 
     kind: ClassVar[str] = "dist"
     form: str = "softmax"
     temperature: bool = False
+    bare: bool = False
 
 
 @attrs.frozen(kw_only=True)

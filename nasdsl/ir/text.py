@@ -42,7 +42,7 @@ from nasdsl.ir.nodes import (
 from nasdsl.types import Dim, TensorType, parse_dim
 
 _COMMON = {"id", "operands", "type", "label", "loc"}
-_IF_SET = {"recompute", "sparse"}
+_IF_SET = {"recompute", "sparse", "bare"}
 """Fields that are printed only where they say yes."""
 
 

@@ -65,6 +65,13 @@ RELAXATION = (
         _CBO,
     ),
     Setting(
+        "bare_weights",
+        "compile",
+        False,
+        "a drawn choice adds the weights of candidates that do not run: zero, but for their gradient (gumbel)",
+        "D-X-Y/AutoDL-Projects: on NAS-Bench-201",
+    ),
+    Setting(
         "lift_none",
         "compile",
         True,

@@ -15,7 +15,7 @@ GDAS = gradient_method(
     ),
     authors=(
         "hard one-hot weights with straight-through gradients, one draw for all cells of a pass (section 3.2)",
-        "operations that do not run add their bare weight, so their variables get a gradient (code)",
+        "on NAS-Bench-201 operations that do not run add their bare weight, so it gets a gradient (code; bare_weights)",
         "temperature 10 to 0.1, linear; weights before variables; 250 epochs (code)",
     ),
     reconstructions=(
@@ -38,5 +38,5 @@ GDAS = gradient_method(
         "weight_decay": (5e-4, _CODE),
         "order": ("weights-first", _CODE),
     },
-    on_201={**SEARCH_201_DXY, "batch_size": 64},
+    on_201={**SEARCH_201_DXY, "batch_size": 64, "bare_weights": True},
 )

@@ -11,6 +11,7 @@ from functools import partial
 
 import attrs
 
+from nasdsl.diagnostics import Diagnostic, Note
 from nasdsl.errors import UserError
 from nasdsl.methods.axes import CONSTRAINTS, GRADIENT, NOISE, RELAXATION, SCHEDULE, TOPOLOGY, WATCH
 from nasdsl.methods.base import Method, Scalar, Setting
@@ -107,10 +108,13 @@ def pipeline(space: CheckedSpace, settings: Mapping[str, Scalar], *, simplify: b
             activation=activation,
             zeros=activation != "clipped",
             sparse=sparse(settings),
+            bare=bool(settings["bare_weights"]) and activation == "gumbel",
             op_init=_INIT[activation],
             inputs_init=str(settings["inputs_init"]),
         )
     )
+    if flag(settings, "node_norm"):
+        passes.append(NodeNorm())  # of whole nodes: before what they sum is taken apart
     if int(settings["partial_channels"]) > 1:
         passes.append(PartialChannels(int(settings["partial_channels"])))
     passes.append(
@@ -120,8 +124,6 @@ def pipeline(space: CheckedSpace, settings: Mapping[str, Scalar], *, simplify: b
             conv_bias=bool(settings["conv_bias"]),
         )
     )
-    if flag(settings, "node_norm"):
-        passes.append(NodeNorm())
     if simplify:
         passes.append(configured("simplify", settings))
     exact = exact_passes(settings)
@@ -138,87 +140,113 @@ def fits(space: CheckedSpace, settings: Mapping[str, Scalar], *, name: str) -> N
         edges_ranked(space, name)
     for conflict in CONFLICTS:
         if conflict.holds(settings):
-            raise UserError.plain("NAS505", conflict.reason, help=conflict.cure)
+            raise conflict.error(settings)
 
 
 @attrs.frozen
 class Conflict:
-    """Settings that do not combine, and why."""
+    """Two settings that do not combine, and why.
 
-    holds: Callable[[Mapping[str, Scalar]], bool]
+    Attributes:
+        settings: each by name, with whether its value is one that does not combine with the other's.
+        reason: why.
+        cure: how either is changed.
+    """
+
+    settings: Mapping[str, Callable[[Scalar], bool]]
     reason: str
     cure: str
 
+    def holds(self, settings: Mapping[str, Scalar]) -> bool:
+        """Whether these settings are in the way of each other."""
+        return all(unfit(settings[name]) for name, unfit in self.settings.items())
 
-def _both(**words: str | tuple[str, ...]) -> Callable[[Mapping[str, Scalar]], bool]:
-    """Whether every setting has its word, or one of its words."""
-    wanted = {n: (w,) if isinstance(w, str) else w for n, w in words.items()}
-    return lambda settings: all(settings[n] in w for n, w in wanted.items())
+    def error(self, settings: Mapping[str, Scalar]) -> UserError:
+        """What a user is told (NAS505): both settings as they are, the reason, the cure."""
+        one, other = (f"{name}={_shown(settings[name])}" for name in self.settings)
+        message = f"{one} does not combine with {other}"
+        return UserError([Diagnostic("NAS505", message, None, notes=(Note(self.reason),), help=self.cure)])
 
+
+def _shown(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _one_of(*values: Scalar) -> Callable[[Scalar], bool]:
+    return lambda value: value in values
+
+
+def _but(*values: Scalar) -> Callable[[Scalar], bool]:
+    return lambda value: value not in values
+
+
+_NOTHING_TO_SCHEDULE = "weights and variables step together, so there is nothing to schedule"
 
 CONFLICTS = (
     Conflict(
-        _both(activation="clipped", none="true"),
-        "the clipped activation has no entry for `none`: what is small leaves by itself",
+        {"activation": _one_of("clipped"), "none": _one_of("true")},
+        "a clipped weight that is small leaves by itself, so there is no entry for `none`",
         "leave none=auto",
     ),
     Conflict(
-        _both(topology="subsets", none="true"),
-        "topology=subsets switches edges by its own variables: a second switch would have no meaning",
+        {"topology": _one_of("subsets"), "none": _one_of("true")},
+        "variables over subsets switch edges, and a second switch would have no meaning",
         "leave none=auto, or set topology=sum",
     ),
     Conflict(
-        _both(activation=RANDOM, hypergradient=("finite", "exact")),
+        {"activation": _one_of(*RANDOM), "hypergradient": _but("first")},
         "second order differentiates one function several times; this activation draws another in every pass",
         "set hypergradient=first, or activation=softmax",
     ),
     Conflict(
-        _both(level="single", hypergradient=("finite", "exact")),
-        "level=single has no inner problem to differentiate through",
+        {"level": _one_of("single"), "hypergradient": _but("first")},
+        "a single level has no inner problem to differentiate through",
         "set hypergradient=first, or level=bilevel",
     ),
     Conflict(
-        _both(level="single", schedule="informed"),
-        "level=single steps weights and variables together: there is nothing to schedule",
+        {"level": _one_of("single"), "schedule": _one_of("informed")},
+        _NOTHING_TO_SCHEDULE,
         "set schedule=alternate, or level=bilevel",
     ),
     Conflict(
-        lambda s: s["level"] == "single" and s["weight_steps"] != 1,
-        "level=single steps weights and variables together: there is nothing to schedule",
+        {"level": _one_of("single"), "weight_steps": _but(1)},
+        _NOTHING_TO_SCHEDULE,
         "set weight_steps=1, or level=bilevel",
     ),
     Conflict(
-        lambda s: s["schedule"] == "alternate" and s["weight_steps"] != int(s["weight_steps"]),
-        "schedule=alternate counts whole weight steps",
+        {"schedule": _one_of("alternate"), "weight_steps": lambda value: float(value) % 1 != 0},
+        "an alternating schedule counts whole weight steps",
         "set weight_steps to a whole number, or schedule=informed",
     ),
     Conflict(
-        lambda s: bool(s["informed_split"]) and s["schedule"] != "informed",
-        "informed_split divides the data by the rate of schedule=informed",
-        "set schedule=informed, or train_fraction",
+        {"informed_split": _one_of(True), "schedule": _but("informed")},
+        "the data is divided by the rate of the informed schedule",
+        "set schedule=informed, or informed_split=false and train_fraction",
     ),
     Conflict(
-        lambda s: s["hypergradient"] != "first" and s["accumulate"] != 1,
+        {"hypergradient": _but("first"), "accumulate": _but(1)},
         "second order needs the gradient of a whole batch before the next pass",
         "set accumulate=1, or hypergradient=first",
     ),
     Conflict(
-        lambda s: s["activation"] == "clipped" and s["beta_decay"] != 0,
-        "beta-decay shrinks the logits of a softmax; the clipped activation has none",
+        {"activation": _one_of("clipped"), "beta_decay": _but(0)},
+        "beta-decay shrinks the logits of a softmax, and clipped weights have none",
         "set beta_decay=0; admm and proximity regularise clipped weights",
     ),
     Conflict(
-        lambda s: s["activation"] == "dirichlet" and s["beta_decay"] != 0,
-        "beta-decay shrinks the logits of a softmax; a Dirichlet distribution has concentrations",
+        {"activation": _one_of("dirichlet"), "beta_decay": _but(0)},
+        "beta-decay shrinks the logits of a softmax, and a Dirichlet distribution has concentrations",
         "set beta_decay=0; dirichlet_kl regularises concentrations",
     ),
     Conflict(
-        lambda s: s["activation"] != "dirichlet" and s["dirichlet_kl"] != 0,
-        "dirichlet_kl is a divergence of Dirichlet distributions",
+        {"activation": _but("dirichlet"), "dirichlet_kl": _but(0)},
+        "the divergence is one of Dirichlet distributions",
         "set activation=dirichlet, or dirichlet_kl=0",
     ),
 )
-"""Each with the reason that a user is told."""
+"""Every pair with the reason that a user is told."""
 
 
 def gradient_method(

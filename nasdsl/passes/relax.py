@@ -52,6 +52,8 @@ class Relax:
         zeros: whether options that compute nothing have an entry; without one they are what is
             left where all other weights are small (the clipped activation).
         sparse: whether candidates that do not run are skipped (one is drawn, or some are pruned).
+        bare: whether their weights are added all the same (GDAS on NAS-Bench-201); then options that
+            compute nothing have a term, because their weights count too.
         op_init: initial operation variables; see `Var.init`.
         inputs_init: initial topology variables.
     """
@@ -68,6 +70,7 @@ class Relax:
     activation: str = "softmax"
     zeros: bool = True
     sparse: bool = False
+    bare: bool = False
     op_init: str = "normal"
     inputs_init: str = "zeros"
 
@@ -114,13 +117,14 @@ class Relax:
             operands=(var.id,),
             type=kind,
             form=self.activation,
+            bare=self.bare,
             label=node.label,
             loc=node.loc,
         )
         kept = [
             (operand, MixTerm(0, entries.index(option), ((node.decision, option),)))
             for option, operand, nothing in zip(node.options, node.operands, zero, strict=True)
-            if not nothing
+            if self.bare or not nothing
         ]
         if not kept:  # every option computes nothing
             kept = [(node.operands[0], MixTerm(0, len(extra), ((node.decision, node.options[0]),)))]

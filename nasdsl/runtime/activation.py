@@ -104,19 +104,19 @@ def mean_weights(form: str, logits: Tensor, alive: Tensor | None = None) -> Tens
 class Idle:
     """The weight, shape (), of a candidate that does not run.
 
-    `counted` adds the weight itself to the sum, as the code of GDAS does: its value is zero, its
-    gradient that of the sum of all outputs. A pruned candidate's weight is not counted.
+    `counted` adds the weight itself to the sum, as the code of GDAS does on NAS-Bench-201: its value is
+    zero, its gradient that of the sum of all outputs.
     """
 
     weight: Tensor
-    counted: bool = True
+    counted: bool = False
 
 
 Weights = Union[Tensor, tuple[Union[Tensor, Idle], ...]]
 """What a cell reads: a vector in one piece, or its entries one by one."""
 
 
-def running(weights: Tensor, runs: Sequence[bool], counted: bool = True) -> tuple[Tensor | Idle, ...]:
+def running(weights: Tensor, runs: Sequence[bool], counted: bool = False) -> tuple[Tensor | Idle, ...]:
     """Weights (K,) one by one, those of candidates that do not run marked."""
     pairs = zip(weights.unbind(), runs, strict=True)
     return tuple(w if run else Idle(w, counted) for w, run in pairs)
