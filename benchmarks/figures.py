@@ -16,7 +16,7 @@ import attrs
 
 EXACT = 16
 """Differences up to which all sign patterns are counted; beyond, a fixed sample of them is drawn."""
-DRAWN = 100_000
+DRAWN = 20_000
 
 
 @attrs.frozen
@@ -77,7 +77,11 @@ def _apart(value: float, least: float) -> float:
 
 def student_below(t: float, freedom: float) -> float:
     """P(T <= t) of Student's t."""
-    tail = 0.5 * incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t))
+    square = t * t
+    if square < freedom:  # both forms are the same; each is exact where it is used
+        body = math.copysign(0.5 * incomplete_beta(0.5, freedom / 2, square / (freedom + square)), t)
+        return 0.5 + body
+    tail = 0.5 * incomplete_beta(freedom / 2, 0.5, freedom / (freedom + square))
     return 1.0 - tail if t > 0 else tail
 
 

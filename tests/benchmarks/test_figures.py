@@ -1,0 +1,181 @@
+"""Statistics against closed forms and against counting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from itertools import product
+from statistics import NormalDist, mean, stdev
+
+import pytest
+from figures import (
+    DRAWN,
+    EXACT,
+    incomplete_beta,
+    mean_ranks,
+    paired,
+    ranks,
+    sign_flips,
+    spearman,
+    student_below,
+    student_quantile,
+    summary,
+    variances_differ,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+SHARES = st.floats(0.001, 0.999)
+WHOLE = st.lists(st.integers(-6, 6).map(float), min_size=1, max_size=7)
+
+
+def _four(p: float) -> float:
+    edge = 4 * p * (1 - p)
+    q = math.cos(math.acos(math.sqrt(edge)) / 3) / math.sqrt(edge)
+    return math.copysign(2 * math.sqrt(max(0.0, q - 1)), p - 0.5)
+
+
+CLOSED: dict[int, Callable[[float], float]] = {
+    1: lambda p: math.tan(math.pi * (p - 0.5)),
+    2: lambda p: (2 * p - 1) * math.sqrt(2 / (4 * p * (1 - p))),
+    4: _four,
+}
+"""Quantiles of Student's t that have a closed form."""
+
+
+@given(p=SHARES)
+@pytest.mark.parametrize("freedom", CLOSED)
+def test_quantiles_with_a_closed_form(freedom: int, p: float) -> None:
+    assert student_quantile(p, freedom) == pytest.approx(CLOSED[freedom](p), rel=1e-7, abs=1e-7)
+
+
+@pytest.mark.parametrize(("freedom", "printed"), [(2, 4.303), (3, 3.182), (9, 2.262), (30, 2.042)])
+def test_quantiles_that_tables_print(freedom: int, printed: float) -> None:
+    assert student_quantile(0.975, freedom) == pytest.approx(printed, abs=5e-4)
+
+
+@given(p=SHARES)
+def test_many_degrees_of_freedom_are_the_normal_distribution(p: float) -> None:
+    assert student_quantile(p, 1e7) == pytest.approx(NormalDist().inv_cdf(p), abs=1e-5)
+
+
+@given(p=SHARES, freedom=st.integers(1, 60))
+def test_a_quantile_is_the_inverse(p: float, freedom: int) -> None:
+    assert student_below(student_quantile(p, freedom), freedom) == pytest.approx(p, abs=1e-9)
+
+
+@given(a=st.integers(1, 12), b=st.integers(1, 12), x=SHARES)
+def test_incomplete_beta_is_a_sum_of_binomial_terms(a: int, b: int, x: float) -> None:
+    n = a + b - 1
+    exact = sum(math.comb(n, j) * x**j * (1 - x) ** (n - j) for j in range(a, n + 1))
+    assert incomplete_beta(a, b, x) == pytest.approx(exact, abs=1e-12)
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0, -1.0])
+def test_there_is_no_quantile_at_the_ends(p: float) -> None:
+    with pytest.raises(ValueError, match="quantile"):
+        student_quantile(p, 3)
+
+
+@given(values=st.lists(st.floats(-100, 100), min_size=2, max_size=9))
+def test_the_interval_is_around_the_mean(values: list[float]) -> None:
+    found = summary(values)
+    assert found.mean == mean(values)
+    half = student_quantile(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    assert (found.low, found.high) == pytest.approx((found.mean - half, found.mean + half))
+
+
+def test_one_figure_has_no_deviation() -> None:
+    assert (summary([3.0]).deviation, summary([3.0]).low) == (None, None)
+    with pytest.raises(ValueError, match="no values"):
+        summary([])
+
+
+@given(differences=WHOLE)
+def test_sign_flips_against_counting(differences: list[float]) -> None:
+    count = len(differences)
+    observed = abs(sum(map(Fraction, differences)))
+    patterns = list(product((1, -1), repeat=count))
+    far = sum(
+        abs(sum(s * Fraction(d) for s, d in zip(p, differences, strict=True))) >= observed for p in patterns
+    )
+    found = sign_flips(differences)
+    assert (found.p, found.exact, found.count) == (far / 2**count, True, count)
+    assert found.least <= found.p <= 1
+    assert sign_flips([-d for d in differences]).p == found.p
+
+
+@given(count=st.integers(1, 10))
+def test_the_smallest_p_is_met_when_all_agree(count: int) -> None:
+    found = sign_flips([float(1 + i) for i in range(count)])
+    assert found.p == found.least == 2 / 2**count
+
+
+def test_three_seeds_cannot_be_significant() -> None:
+    assert sign_flips([40.0, 40.0, 40.0]).p == 0.25
+
+
+def test_rounding_does_not_hide_a_tie() -> None:
+    """0.1 + 0.2 - 0.3 is not 0 in floating point; the pattern of the same size still counts."""
+    assert sign_flips([0.1, 0.2, -0.3]).p == 1.0
+
+
+def test_many_differences_are_drawn() -> None:
+    found = sign_flips([1.0] * (EXACT + 1))
+    assert not found.exact
+    assert found.p == pytest.approx(0.0, abs=1e-3)
+    assert found.p >= found.least == 1 / (DRAWN + 1)
+
+
+def test_pairs_are_common_seeds() -> None:
+    found = paired({0: 5.0, 1: 7.0, 4: 100.0}, {0: 4.0, 1: 5.0, 2: 9.0})
+    assert found is not None
+    assert (found.count, found.mean) == (2, 1.5)
+    assert paired({0: 1.0}, {1: 1.0}) is None
+
+
+@given(spread=st.floats(0.1, 30))
+def test_variances_of_three_and_three(spread: float) -> None:
+    """With two and two degrees of freedom P(F > r) is 1 / (1 + r)."""
+    ratio = spread**2
+    found = variances_differ([-spread, 0.0, spread], [-1.0, 0.0, 1.0])
+    assert found == pytest.approx(2 * min(1, ratio) / (1 + ratio))
+
+
+def test_variances_that_cannot_be_compared() -> None:
+    assert variances_differ([1.0], [1.0, 2.0]) is None
+    assert variances_differ([1.0, 1.0], [1.0, 2.0]) is None
+
+
+@given(values=WHOLE)
+def test_ranks_against_counting(values: list[float]) -> None:
+    for value, rank in zip(values, ranks(values), strict=True):
+        below, same = sum(v < value for v in values), values.count(value)
+        assert rank == below + (same + 1) / 2
+
+
+@given(seeds=st.lists(st.permutations([1.0, 2.0, 3.0]), min_size=1, max_size=5))
+def test_mean_ranks_share_what_there_is(seeds: list[list[float]]) -> None:
+    by_name = {n: {s: row[i] for s, row in enumerate(seeds)} for i, n in enumerate("abc")}
+    found, common = mean_ranks(by_name)
+    assert sum(found.values()) == pytest.approx(6)
+    assert common == list(range(len(seeds)))
+    assert found["a"] == pytest.approx(mean(row[0] for row in seeds))
+
+
+def test_mean_ranks_are_over_common_seeds() -> None:
+    found, common = mean_ranks({"a": {0: 1.0, 1: 9.0}, "b": {1: 3.0}})
+    assert (found, common) == ({"a": 2.0, "b": 1.0}, [1])
+    assert mean_ranks({"a": {0: 1.0}, "b": {1: 1.0}}) == ({}, [])
+    assert mean_ranks({}) == ({}, [])
+
+
+@given(order=st.permutations(list(range(8))))
+def test_spearman_without_ties(order: list[int]) -> None:
+    n, distance = 8, sum((i - o) ** 2 for i, o in enumerate(order))
+    assert spearman(range(n), order) == pytest.approx(1 - 6 * distance / (n * (n * n - 1)))
+
+
+def test_a_constant_column_has_no_correlation() -> None:
+    assert math.isnan(spearman([1.0, 1.0], [1.0, 2.0]))
