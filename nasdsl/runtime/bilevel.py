@@ -145,7 +145,8 @@ def step(
             if manner.accumulate > 1:
                 loss = share * loss
             total = loss if extra is None else loss + extra
-            total.backward()  # type: ignore[no-untyped-call]
+            if total.requires_grad or not net.pruned():  # else all that would learn may be off
+                total.backward()  # type: ignore[no-untyped-call]
             extra = None
             losses.append(loss.detach())
         if manner.watch is not None:

@@ -110,6 +110,8 @@ class Unrolled:
             with kept(w), constant(w):
                 _shift(w, vector, sign * step)
                 loss = self._loss(train)
+                if not loss.requires_grad:  # all that would learn was pruned
+                    return tuple(torch.zeros_like(p) for p in a)
                 ends.append(torch.autograd.grad(loss, a, allow_unused=True, materialize_grads=True))
         return tuple((p - n) / (2.0 * step) for p, n in zip(*ends, strict=True))
 

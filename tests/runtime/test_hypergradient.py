@@ -535,7 +535,7 @@ def operation(name: str) -> tuple[Function, list[Tensor]]:
     elif kind == "mix_running":
 
         def some(a: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            weights = (a[0], Idle(a[1]), Idle(a[2], counted=False), a[3])
+            weights = (a[0], Idle(a[1], counted=True), Idle(a[2], counted=False), a[3])
             return mix_running(weights, (lambda: x, _never, _never, lambda: y)) ** 2
 
         made = some, [(4,), image, image]
