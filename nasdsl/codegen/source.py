@@ -16,14 +16,18 @@ import attrs
 from nasdsl.ir.nodes import Loc
 
 _TAKEN = """
-DECISIONS LIFTED OWNERS T_destination add_module apply architecture_parameters auxiliary
-auxiliary_head bfloat16 buffers call_super_init children clear compile cpu cuda derive double
-drop_path_prob dump_patches eval extra_repr float forward get_buffer get_extra_state get_parameter
-get_submodule half ipu items keys load_state_dict logits mixing modules mtia named_buffers
-named_children named_modules named_parameters owner parameters pop register_buffer register_module
-register_parameter requires_grad_ set_architecture set_extra_state set_submodule share_memory
-state_dict temperature to to_empty topology train training type update values variables
-weight_parameters xpu zero_grad
+ACTIVATION DECISIONS LIFTED OWNERS SPARSE T_destination add_module alive apply
+architecture_parameters auxiliary auxiliary_head bfloat16 buffers call_super_init children clear
+compile cpu cuda derive double drop_path_prob dump_patches eval extra_repr float forward get_buffer
+get_extra_state get_parameter get_submodule groups half ipu items keys load_state_dict logits
+mixing modules mtia named_buffers named_children named_modules named_parameters noise_temperature
+owner parameters pop prune pruned random register_backward_hook register_buffer
+register_forward_hook register_forward_pre_hook register_full_backward_hook
+register_full_backward_pre_hook register_load_state_dict_post_hook
+register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook
+register_state_dict_pre_hook requires_grad_ set_architecture set_extra_state set_submodule
+share_memory state_dict temperature to to_empty topology train training type update values
+variables weight_parameters xpu zero_grad
 """
 ATTRIBUTES = tuple(_TAKEN.split())
 """Attributes that `nn.Module`, `nn.ModuleDict` and the generated classes have already."""
@@ -32,6 +36,8 @@ CLASSES = (
     "Supernet",
     "SupernetBase",
     "Network",
+    "At",
+    "Weights",
     "F",
     "SqueezeExcite",
     "Attention",
