@@ -6,6 +6,10 @@ without scale and shift, whose statistics are then the same numbers under two na
 DARTS every edge that leaves a node applies the same ReLU and the same two poolings to it.
 
 Weights are never shared here: that changes what is learned (see `simplify`).
+
+Of candidates that may not run only what is next to nothing is shared, such as a ReLU: anything else
+would be computed for all that read it although none runs, and the statistics of a batch norm
+would be of passes that its candidate took no part in.
 """
 
 from __future__ import annotations
@@ -17,7 +21,8 @@ import attrs
 
 from nasdsl.ir.analysis import prune
 from nasdsl.ir.graph import Graph
-from nasdsl.ir.nodes import AnyNode, Op, State
+from nasdsl.ir.homes import around, homes
+from nasdsl.ir.nodes import AnyNode, Mix, Op, State
 from nasdsl.ops import PRIMITIVES
 from nasdsl.passes.base import GraphRewrite, Rename
 from nasdsl.passes.log import Log
@@ -40,6 +45,7 @@ class Share(GraphRewrite):
 
 def _share(graph: Graph, log: Log) -> Graph:
     rename = Rename()
+    apart = _apart(graph)
     known: dict[object, Op] = {}
     made: dict[str, AnyNode] = {}
     again: dict[str, tuple[Op, list[Op]]] = {}
@@ -47,6 +53,8 @@ def _share(graph: Graph, log: Log) -> Graph:
         moved = rename.node(node)
         made[node.id] = moved
         if not isinstance(moved, Op) or not shareable(graph, moved) or node.id == graph.auxiliary:
+            continue
+        if node.id in apart:
             continue
         key = (moved.op, moved.values, moved.operands[0], str(moved.type), len(moved.operands))
         first = known.setdefault(key, moved)
@@ -70,6 +78,21 @@ def shareable(graph: Graph, node: Op) -> bool:
     weights = [graph.by_id[o] for o in node.operands[1:]]
     plain = all(isinstance(w, State) for w in weights)
     return plain and not PRIMITIVES[node.op].opaque and node.op not in ("drop_path", "zeros")
+
+
+def _apart(graph: Graph) -> set[str]:
+    """The operations, by id, that stay where they are because their candidate may not run."""
+    sparse = {n.id for n in graph.nodes if isinstance(n, Mix) and n.sparse}
+    if not sparse:
+        return set()
+    found = homes(graph)
+    terms = {o for name in sparse for o in graph.activations(graph.by_id[name])}
+    inside = {n for n in found if any(home[0] in sparse for home in around(found, n))}
+    return {
+        n.id
+        for n in graph.nodes
+        if isinstance(n, Op) and n.id in inside and (n.id in terms or PRIMITIVES[n.op].function is None)
+    }
 
 
 def _told_apart(made: dict[str, AnyNode], graph: Graph) -> list[AnyNode]:
