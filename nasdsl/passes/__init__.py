@@ -15,9 +15,9 @@ PASSES: Registry[type[Pass]] = Registry(
     table={
         "lift_none": "nasdsl.passes.lift_none:LiftNone",
         "relax": "nasdsl.passes.relax:Relax",
+        "node_norm": "nasdsl.passes.node_norm:NodeNorm",
         "partial_channels": "nasdsl.passes.partial_channels:PartialChannels",
         "search_form": "nasdsl.passes.search_form:SearchForm",
-        "node_norm": "nasdsl.passes.node_norm:NodeNorm",
         "tie": "nasdsl.passes.tie:Tie",
         "simplify": "nasdsl.passes.simplify:Simplify",
         "fold": "nasdsl.passes.fold:Fold",

@@ -3,6 +3,8 @@
 Takes Graph[RELAXED], returns Graph[RELAXED]. Invariant: what reads a weighted sum of candidates
 that is part of no further sum reads it normalised, without scale and shift; nothing else changes.
 
+It comes before channels are divided, so that a node is what it sums and not a part of it.
+
 Weights of the clipped activation do not add up to one, so the size of a node's sum says nothing
 (Maile et al., 2021, and its code: one batch norm for each node). The retrained network has none.
 """
@@ -47,7 +49,7 @@ def _normalised(graph: Graph) -> Graph:
                 raise UserError.plain(
                     "NAS504",
                     f"a batch norm behind {node.label or node.id} does not fit {node.type.layout}",
-                    help="node_norm=off leaves it out",
+                    help="node_norm=false leaves it out",
                 )
             state, norm = batch_norm(nodes[-1])
             nodes += [state, norm]
