@@ -28,10 +28,11 @@ def project(
     """Pi(A), 0 or 1, for every parameter of the groups; it carries no gradient.
 
     A row is represented by its largest live entry other than `none`, and its strength is the weight of
-    that entry. A group keeps the `keep` strongest rows, or all; where it is `optional`, of these only
-    the ones above 1/2, nearer to their entry than to zero, and in any case the strongest, so that its
-    node is fed. A row that is kept is one at its entry; everything else is zero, and so is a row of
-    which nothing lives.
+    that entry, times that of its edge where edges are weighed (PC-DARTS, section 3.3: its rule of
+    derivation and no longer the nearest point). A group keeps the `keep` strongest rows, or all; where it
+    is `optional`, of these only the ones above 1/2, nearer to their entry than to zero, and in any case
+    the strongest, so that its node is fed. A row that is kept is one at its entry; everything else is
+    zero, and so is a row of which nothing lives.
 
     Args:
         groups: which rows compete.
@@ -49,7 +50,7 @@ def project(
     found = {p: _entries(weights[p], masks.get(p), members) for p, members in rows.items()}
     projected = {p: torch.zeros_like(chosen) for p, (_, chosen) in found.items()}
     for group in groups:
-        kept = _kept(group, torch.stack([found[row.parameter][0][row.index] for row in group.rows]))
+        kept = _kept(group, torch.stack([_weighed(row, found[row.parameter][0]) for row in group.rows]))
         for row, keeps in zip(group.rows, kept, strict=True):
             projected[row.parameter][row.index] = found[row.parameter][1][row.index] * keeps
     return projected
@@ -63,6 +64,15 @@ def _entries(weights: Tensor, alive: Tensor | None, rows: Sequence[Row]) -> tupl
             candidates[row.index, row.none] = False
     strengths, best = weights.masked_fill(~candidates, -math.inf).max(1, keepdim=True)
     return strengths[:, 0], torch.zeros_like(weights).scatter_(1, best, 1.0) * (strengths > -math.inf)
+
+
+def _weighed(row: Row, strengths: Tensor) -> Tensor:
+    """The strength of a row times the weight of its edge, shape (); a row of which nothing lives stays last."""
+    strength = strengths[row.index]
+    if row.edge is None:
+        return strength
+    variables, index = row.edge
+    return torch.where(strength > -math.inf, strength * torch.softmax(variables, -1)[index], strength)
 
 
 def _kept(group: Group, strengths: Tensor) -> Tensor:

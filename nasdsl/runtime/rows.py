@@ -29,6 +29,8 @@ class Row:
         parameter: shape (R, K); the row is `parameter[index]`, shape (K,).
         entries: names of the K entries.
         none: the entry that stands for no connection and is no option of an architecture, or None.
+        edge: where a softmax weighs the edges that compete, its variables, shape (n,), and which of them
+            is this row's; else None.
     """
 
     path: str
@@ -36,6 +38,7 @@ class Row:
     index: int
     entries: tuple[str, ...]
     none: int | None = None
+    edge: tuple[nn.Parameter, int] | None = None
 
 
 @attrs.frozen(eq=False)

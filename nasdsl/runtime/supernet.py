@@ -33,8 +33,9 @@ class SupernetBase(nn.Module):
             `when` and, where it has variables, `owner`, `parameter`, `row`, `entries`. A choice of
             an operation also has `none` (an entry that is no option), `absent` (an option that is
             no entry), `sum` (the node that sums it), `skips` and `learnable` (options that hand on
-            their input, or hold weights); one of inputs `edges`, `node`, `high`, `role` (of its
-            variables) and, over subsets, `rows`.
+            their input, or hold weights); one of inputs `edges`, `always` (the sources that are
+            there whatever their edge weighs), `node`, `high`, `role` (of its variables) and, over
+            subsets, `rows`.
         LIFTED: choices of inputs that stand for `none` options of the space.
         ACTIVATION: how operation variables become weights (`nasdsl.runtime.activation`).
         SPARSE: whether candidates that do not run are left out.
@@ -113,41 +114,43 @@ class SupernetBase(nn.Module):
         Raises:
             ValueError: the relaxation has no such point (a node without inputs
                 where `none` was lifted; an edge that cannot be switched off; a pruned operation).
+                The variables are then as they were.
         """
         lifted = self._lift(getattr(architecture, "choices", architecture))
         on = self._edges(lifted)
+        with_variables = [d for d in self.DECISIONS if d.get("parameter") is not None]
+        points = [self._point(d, lifted, on) for d in with_variables]
         with torch.no_grad():
-            for decision in self.DECISIONS:
-                if decision.get("parameter") is None:
-                    continue
+            for decision, point in zip(with_variables, points, strict=True):
                 logits = self.logits(decision)
-                if decision["kind"] == "op" and self.ACTIVATION == "clipped":
-                    self._set_clipped(decision, logits, lifted, on)
-                elif decision.get("role") == "edges":
-                    taken = lifted.get(decision["path"], decision["entries"])
-                    off = [e not in taken for e in decision["entries"]]
-                    logits.copy_(torch.where(logits.new_tensor(off) > 0, _OFF, 0.0))
-                else:
-                    entry = self._entry(decision, lifted, on)
-                    logits.fill_(0.0 if entry is None else _OFF)
-                    if entry is not None:
-                        logits[entry] = 0.0
+                logits.copy_(logits.new_tensor(point))
             self._even_edges()
 
-    def _set_clipped(
-        self, decision: Mapping[str, Any], weights: Tensor, choices: Choices, on: Mapping[str, bool]
-    ) -> None:
+    def _point(self, decision: Mapping[str, Any], choices: Choices, on: Mapping[str, bool]) -> list[float]:
+        """The variables of a decision at an architecture."""
+        entries = decision["entries"]
+        if decision["kind"] == "op" and self.ACTIVATION == "clipped":
+            return self._clipped_point(decision, choices, on)
+        if decision.get("role") == "edges":
+            taken = choices.get(decision["path"], entries)
+            return [0.0 if e in taken else _OFF for e in entries]
+        entry = self._entry(decision, choices, on)
+        return [0.0 if entry is None or i == entry else _OFF for i in range(len(entries))]
+
+    def _clipped_point(
+        self, decision: Mapping[str, Any], choices: Choices, on: Mapping[str, bool]
+    ) -> list[float]:
         """One where an operation is chosen; an edge that is off has no weight at all."""
-        weights.zero_()
-        path = decision["path"]
+        path, weights = decision["path"], [0.0] * len(decision["entries"])
         chosen = choices.get(path)
         if not on.get(path, True) or chosen is None or chosen == decision["absent"]:
-            return
+            return weights
         entry = decision["entries"].index(chosen)
         alive = self.alive(decision)
         if alive is not None and not alive[entry]:
             raise ValueError(f"{path}: {chosen} was pruned from this supernet")
         weights[entry] = 1.0
+        return weights
 
     def _even_edges(self) -> None:
         """Edges that are weighed where nothing is chosen are all there, each alike."""
@@ -178,9 +181,15 @@ class SupernetBase(nn.Module):
         on = {}
         for decision in self.DECISIONS:
             if decision["kind"] == "inputs":
+                taken = choices.get(decision["path"], ())
                 for source, edge in decision["edges"].items():
                     if edge is not None:
-                        on[edge] = source in choices.get(decision["path"], ())
+                        on[edge] = source in taken
+                        if not on[edge] and source in decision.get("always", ()):
+                            raise ValueError(
+                                f"{edge}: channels that go round its candidates are always there; "
+                                "compile with topology=softmax or topology=subsets to switch them off too"
+                            )
         return on
 
     def _weighed(self, edge: str) -> bool:
@@ -312,12 +321,13 @@ class SupernetBase(nn.Module):
 
     def groups(self) -> list[Group]:
         """The choices of operations, those that one node sums together, in table order."""
-        keep = {
-            path: (decision["high"] if decision.get("role") != "inputs" else None)
+        inputs = {
+            path: (decision, decision["options"].index(source))
             for decision in self.DECISIONS
-            if decision["kind"] == "inputs"
-            for path in decision["edges"].values()
+            if decision["kind"] == "inputs" and decision.get("role") != "inputs"
+            for source, path in decision["edges"].items()
         }
+        keep = {path: decision["high"] for path, (decision, _) in inputs.items()}
         found: dict[tuple[Any, Any], list[Mapping[str, Any]]] = {}
         for decision in self.DECISIONS:
             if decision["kind"] == "op" and decision.get("parameter") is not None:
@@ -326,18 +336,28 @@ class SupernetBase(nn.Module):
             Group(
                 name=str(name),
                 owner=owner,
-                rows=tuple(self._row(d) for d in decisions),
+                rows=tuple(self._row(d, inputs.get(d["path"])) for d in decisions),
                 keep=keep.get(decisions[0]["path"]),
                 optional=decisions[0].get("absent") is not None,
             )
             for (owner, name), decisions in found.items()
         ]
 
-    def _row(self, decision: Mapping[str, Any]) -> Row:
-        parameter: nn.Parameter = getattr(
-            self.variables[self.OWNERS[decision["owner"]]], decision["parameter"]
+    def _row(self, decision: Mapping[str, Any], edge: tuple[Mapping[str, Any], int] | None) -> Row:
+        """The row of a choice of an operation; `edge` is the choice of inputs that it is an edge of, and which."""
+        weighed = edge is not None and edge[0].get("role") == "edges"
+        return Row(
+            decision["path"],
+            self._parameter(decision),
+            decision["row"],
+            decision["entries"],
+            decision["none"],
+            (self._parameter(edge[0]), edge[1]) if edge is not None and weighed else None,
         )
-        return Row(decision["path"], parameter, decision["row"], decision["entries"], decision["none"])
+
+    def _parameter(self, decision: Mapping[str, Any]) -> nn.Parameter:
+        found: nn.Parameter = getattr(self.variables[self.OWNERS[decision["owner"]]], decision["parameter"])
+        return found
 
     def pruned(self) -> dict[nn.Parameter, Tensor]:
         """For every matrix of operation variables that is pruned, which entries are left, boolean (R, K)."""
