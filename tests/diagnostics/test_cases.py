@@ -30,6 +30,7 @@ ELSEWHERE = {
     "NAS502": "a method",
     "NAS503": "a pass",
     "NAS504": "a method",
+    "NAS505": "settings of a method, tests/laws/test_combinations.py",
     "NAS601": "a table, tests/tabular/test_csv.py",
     "NAS602": "a table, tests/tabular/test_csv.py",
     "NAS603": "a table, tests/tabular/test_verb.py",
