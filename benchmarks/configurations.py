@@ -52,10 +52,10 @@ _ADMM = {"admm": True, "admm_weight": RHO}
 _INFORMED = {"schedule": "informed"}
 PARTS_OF_CBO = {
     "clipped only": Configuration("darts", {"activation": "clipped"}),
-    "informed only": Configuration("darts", _INFORMED),
     "proximity only": Configuration("darts", _NEAR),
-    "proximity, informed": Configuration("darts", {**_NEAR, **_INFORMED}),
     "admm only": Configuration("darts", _ADMM),
+    "informed only": Configuration("darts", _INFORMED),
+    "proximity, informed": Configuration("darts", {**_NEAR, **_INFORMED}),
     "admm, informed": Configuration("darts", {**_ADMM, **_INFORMED}),
 }
 """`darts` with one part of CBO, rho as at the last commit of k8lion/DARTS-PRIME: what directions.py compares."""
