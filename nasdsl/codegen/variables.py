@@ -15,7 +15,8 @@ from typing import Any
 import attrs
 
 from nasdsl.codegen.source import ATTRIBUTES, CLASSES, Namespace, class_name, comment, identifier, literal
-from nasdsl.ir.graph import Graph, Module
+from nasdsl.ir.cost import node_count
+from nasdsl.ir.graph import Graph, Module, Use
 from nasdsl.ir.homes import around, homes
 from nasdsl.ir.nodes import (
     AnyNode,
@@ -394,6 +395,7 @@ def decision_data(table: DecisionTable, space: Module, made: Variables) -> tuple
             entry["sum"] = sums.get((_owner_form(made, owner), local), local)
             entry["skips"] = tuple(o for o in decision.options if o in kinds.skips)
             entry["learnable"] = tuple(o for o in decision.options if o in kinds.learnable)
+            entry["macs"] = tuple(kinds.macs.get((decision.path, e), 0) for e in entry["entries"])
         else:
             prefix = f"{owner}." if owner else ""
             named = edges.get((_owner_form(made, owner), local), {})
@@ -414,15 +416,21 @@ def decision_data(table: DecisionTable, space: Module, made: Variables) -> tuple
 class _Kinds:
     """Options by name: those that hand on their input somewhere, and those that hold weights somewhere.
 
-    A skip connection with a stride has weights, but is one by its name.
+    A skip connection with a stride has weights, but is one by its name. `macs` are the multiply-accumulates
+    of every option of every decision, for one example, over all places that the decision is about.
     """
 
     skips: frozenset[str]
     learnable: frozenset[str]
+    macs: Mapping[tuple[str, str], int]
 
 
 def _kinds(space: Module) -> _Kinds:
     skips, learnable = set(), set()
+    macs: dict[tuple[str, str], int] = {}
+    uses: dict[str, list[Use]] = {}
+    for use in space.uses():
+        uses.setdefault(use.graph.name, []).append(use)
     for graph in space.graphs:
         selects = [n for n in graph.nodes if isinstance(n, Select)]
         found = homes(graph) if selects else {}
@@ -433,11 +441,15 @@ def _kinds(space: Module) -> _Kinds:
         for select in selects:
             for option, operand in zip(select.options, select.operands, strict=True):
                 members = inside.get((select.id, operand), [])
+                for use in uses.get(graph.name, ()):
+                    key = (use.decision(select.decision), option)
+                    cost = sum(node_count(graph, m, use.sizes).macs for m in members)
+                    macs[key] = macs.get(key, 0) + cost
                 if any(isinstance(m, Weight) for m in members):
                     learnable.add(option)
                 elif all(isinstance(m, Op) and PRIMITIVES[m.op].identity for m in members):
                     skips.add(option)
-    return _Kinds(frozenset(skips), frozenset(learnable))
+    return _Kinds(frozenset(skips), frozenset(learnable), macs)
 
 
 def _sums(space: Module) -> dict[tuple[str, str], str]:

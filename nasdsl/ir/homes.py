@@ -58,6 +58,13 @@ def searched(graph: Graph) -> set[str]:
     return {name for name, home in homes(graph).items() if home != ALWAYS}
 
 
+def may_idle(graph: Graph) -> set[str]:
+    """The nodes that belong to a term of a weighted sum which leaves terms out."""
+    sparse = {n.id for n in graph.nodes if isinstance(n, Mix) and n.sparse}
+    found = homes(graph) if sparse else {}
+    return {name for name in found if any(home[0] in sparse for home in around(found, name))}
+
+
 def required(graph: Graph) -> dict[str, int]:
     """For every node the nodes that it cannot do without, whatever is chosen: bit i is node i of the graph.
 

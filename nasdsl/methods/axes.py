@@ -299,6 +299,14 @@ CONSTRAINTS = (
         "DrNAS, section 3.2",
         low=0,
     ),
+    Setting(
+        "resource_weight",
+        "search",
+        0.0,
+        "weight of the logarithm of the expected multiply-accumulates of operations; 0 for none",
+        "SNAS, section 2.4; its README: 1.5e-3",
+        low=0,
+    ),
 )
 
 WATCH = (

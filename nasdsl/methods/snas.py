@@ -16,7 +16,7 @@ SNAS = gradient_method(
         "150 epochs, temperature 1 to 0.03, variables from N(1, 0.01) (code)",
     ),
     reconstructions=(
-        "the penalty on resources (section 2.4) is not there",
+        "the penalty on resources (section 2.4, resource_weight) is off, and of multiply-accumulates alone",
         "the derivation where a cell chooses k inputs: DARTS's rule; SNAS keeps all edges, `none` among them",
         "Adam for the variables, as in its distributed code; its other code uses SGD",
     ),

@@ -9,7 +9,7 @@ images are small, and a backward pass that prepares the input once
 (`nasdsl.runtime.depthwise`, `nasdsl.runtime.normalised`).
 
 Needs `share` before it, so that edges read one and the same ReLU; and `accumulate`, which has
-the first call on what ends in a node.
+the first call on what ends in a node. Candidates that may not run stay by themselves.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import ClassVar
 import attrs
 
 from nasdsl.ir.graph import Graph
+from nasdsl.ir.homes import may_idle
 from nasdsl.ir.nodes import AnyNode, ArchType, Blend, Mix, Op, Stack, WeightType
 from nasdsl.ops import Value
 from nasdsl.passes.base import GraphRewrite
@@ -62,8 +63,9 @@ class _Fans:
     def run(self) -> Graph:
         """The graph with every fan in the place of the last of its lanes' first operations."""
         heads: dict[object, list[Op]] = {}
+        alone = {self.graph.result, *may_idle(self.graph)}
         for node in self.graph.nodes:
-            if isinstance(node, Op) and node.op == "dwconv" and node.id != self.graph.result:
+            if isinstance(node, Op) and node.op == "dwconv" and node.id not in alone:
                 forms = tuple(self._form(o) for o in node.operands[1:])
                 heads.setdefault((node.operands[0], node.values, forms), []).append(node)
         fans = [self._levels(tuple(group)) for group in heads.values() if len(group) > 1]

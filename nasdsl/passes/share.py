@@ -21,7 +21,7 @@ import attrs
 
 from nasdsl.ir.analysis import prune
 from nasdsl.ir.graph import Graph
-from nasdsl.ir.homes import around, homes
+from nasdsl.ir.homes import may_idle
 from nasdsl.ir.nodes import AnyNode, Mix, Op, State
 from nasdsl.ops import PRIMITIVES
 from nasdsl.passes.base import GraphRewrite, Rename
@@ -82,17 +82,9 @@ def shareable(graph: Graph, node: Op) -> bool:
 
 def _apart(graph: Graph) -> set[str]:
     """The operations, by id, that stay where they are because their candidate may not run."""
-    sparse = {n.id for n in graph.nodes if isinstance(n, Mix) and n.sparse}
-    if not sparse:
-        return set()
-    found = homes(graph)
-    terms = {o for name in sparse for o in graph.activations(graph.by_id[name])}
-    inside = {n for n in found if any(home[0] in sparse for home in around(found, n))}
-    return {
-        n.id
-        for n in graph.nodes
-        if isinstance(n, Op) and n.id in inside and (n.id in terms or PRIMITIVES[n.op].function is None)
-    }
+    terms = {o for n in graph.nodes if isinstance(n, Mix) for o in graph.activations(n)}
+    idle = (graph.by_id[name] for name in may_idle(graph))
+    return {n.id for n in idle if isinstance(n, Op) and (n.id in terms or PRIMITIVES[n.op].function is None)}
 
 
 def _told_apart(made: dict[str, AnyNode], graph: Graph) -> list[AnyNode]:

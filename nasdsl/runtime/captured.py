@@ -37,7 +37,7 @@ _HOST: tuple[tuple[str, tuple[object, ...], str], ...] = (
     ("proximity", ("plain", "adjusted"), "the projection is taken anew for every step"),
     ("admm", (True,), "dual variables move between steps"),
 )
-_PENALTIES = ("beta_decay", "dirichlet_kl")
+_PENALTIES = ("beta_decay", "dirichlet_kl", "resource_weight")
 """Settings that a graph cannot hold, and why."""
 
 

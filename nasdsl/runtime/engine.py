@@ -22,7 +22,7 @@ from nasdsl.runtime.captured import Captured, TensorSteps
 from nasdsl.runtime.hypergradient import Unrolled
 from nasdsl.runtime.instruments import Instruments
 from nasdsl.runtime.projection import project
-from nasdsl.runtime.regularise import Admm, beta_decay, dirichlet_kl, proximity
+from nasdsl.runtime.regularise import Admm, beta_decay, dirichlet_kl, proximity, resource
 from nasdsl.runtime.rows import parameters_of
 from nasdsl.runtime.schedule import Alternate, Informed, fisher_trace
 from nasdsl.runtime.standalone.basics import cosine, stable_seed
@@ -78,6 +78,8 @@ class Penalties:
             parts.append(self.admm.penalty(weights, self.net.pruned()))
         if s["beta_decay"]:
             parts.append(s["beta_decay"] * self.epoch * beta_decay(self.matrices))
+        if s["resource_weight"]:
+            parts.append(s["resource_weight"] * resource(self.groups, weights))
         if s["dirichlet_kl"]:
             parts.append(s["dirichlet_kl"] * dirichlet_kl(self.matrices, concentration))
         found = [p for p in parts if p is not None]

@@ -167,6 +167,24 @@ def beta_decay(parameters: Iterable[nn.Parameter]) -> Tensor:
     return _total(terms) / max(len(terms), 1)
 
 
+def resource(groups: Iterable[Group], weights: Matrices) -> Tensor:
+    """The logarithm of the expected multiply-accumulates of the chosen operations, for one example, in millions.
+
+    SNAS, section 2.4, with multiply-accumulates as the cost and the logarithm of its released code; in
+    millions, one added, is a RECONSTRUCTION (a constant that the gradient hardly sees). The expectation is
+    exact: costs add up, so it is that of the mean weights. Weights of edges are not in it.
+
+    Args:
+        weights: A, of each parameter, shape (R, K).
+    """
+    terms = []
+    for group in groups:
+        for row in group.rows:
+            costs = weights[row.parameter].new_tensor([m / 1e6 for m in row.macs])
+            terms.append((weights[row.parameter][row.index] * costs).sum())
+    return (1.0 + _total(terms)).log()
+
+
 def dirichlet_kl(parameters: Iterable[nn.Parameter], concentration: Callable[[Tensor], Tensor]) -> Tensor:
     """KL(Dir(c(alpha)) || Dir(1)), summed over rows and over matrices.
 
@@ -194,4 +212,4 @@ def _total(terms: Sequence[Tensor]) -> Tensor:
     return torch.stack(tuple(terms)).sum() if terms else torch.zeros(())
 
 
-__all__ = ["Activation", "Admm", "beta_decay", "dirichlet_kl", "proximity"]
+__all__ = ["Activation", "Admm", "beta_decay", "dirichlet_kl", "proximity", "resource"]

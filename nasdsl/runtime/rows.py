@@ -31,6 +31,8 @@ class Row:
         none: the entry that stands for no connection and is no option of an architecture, or None.
         edge: where a softmax weighs the edges that compete, its variables, shape (n,), and which of them
             is this row's; else None.
+        macs: multiply-accumulates of each entry for one example, in all places that the decision is about;
+            empty where they are not known.
     """
 
     path: str
@@ -39,6 +41,7 @@ class Row:
     entries: tuple[str, ...]
     none: int | None = None
     edge: tuple[nn.Parameter, int] | None = None
+    macs: tuple[int, ...] = ()
 
 
 @attrs.frozen(eq=False)

@@ -58,6 +58,7 @@ SEARCH_RULES = {
     "projection": Rule(str, words=("live", "legacy")),
     "beta_decay": Rule(float, 0),
     "dirichlet_kl": Rule(float, 0),
+    "resource_weight": Rule(float, 0),
     "hessian_iterations": Rule(int, 0),
     "early_stop": Rule(str, words=("off", "skip", "eigenvalue", "ranking")),
 }

@@ -33,7 +33,7 @@ class SupernetBase(nn.Module):
             `when` and, where it has variables, `owner`, `parameter`, `row`, `entries`. A choice of
             an operation also has `none` (an entry that is no option), `absent` (an option that is
             no entry), `sum` (the node that sums it), `skips` and `learnable` (options that hand on
-            their input, or hold weights); one of inputs `edges`, `always` (the sources that are
+            their input, or hold weights), `macs` of each entry; one of inputs `edges`, `always` (the sources that are
             there whatever their edge weighs), `node`, `high`, `role` (of its variables) and, over
             subsets, `rows`.
         LIFTED: choices of inputs that stand for `none` options of the space.
@@ -353,6 +353,7 @@ class SupernetBase(nn.Module):
             decision["entries"],
             decision["none"],
             (self._parameter(edge[0]), edge[1]) if edge is not None and weighed else None,
+            tuple(decision.get("macs", ())),
         )
 
     def _parameter(self, decision: Mapping[str, Any]) -> nn.Parameter:

@@ -209,6 +209,7 @@ COMMON = {
     "admm_dual": {"admm": "true", "admm_weight": "5", "admm_period": "1", "admm_dual": "weights"},
     "constraint_norm": {"admm": "true", "admm_weight": "5", "constraint_norm": "squared"},
     "beta_decay": {"beta_decay": "0.5"},
+    "resource_weight": {"resource_weight": "1"},
     "hessian_iterations": {"hessian_iterations": "1"},
 }
 """What a setting of every method is changed to, with what it needs beside it."""
