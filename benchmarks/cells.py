@@ -19,12 +19,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+import nasdsl
+
 HERE = Path(__file__).resolve().parent
+SOURCES = Path(nasdsl.__file__).resolve().parent
 Found = dict[str, Any]
 
 
@@ -134,6 +138,14 @@ class Runner:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 
+    def code(self) -> str:
+        """A fingerprint of nasdsl's own sources, which a cell imports while it runs."""
+        found = sha256()
+        for path in sorted(SOURCES.rglob("*")):
+            if path.suffix in (".py", ".j2", ".nas", ".json"):
+                found.update(str(path.relative_to(SOURCES)).encode() + path.read_bytes())
+        return found.hexdigest()[:16]
+
     def _stop(self, number: int, frame: object) -> None:
         self.stopped.set()
         for process in list(self._running.values()):
@@ -178,7 +190,7 @@ class Runner:
         compiled.mkdir(exist_ok=True)
         for name, text in cell.files.items():
             (compiled / name).write_bytes(text.encode())
-        started = time.monotonic()
+        started, code = time.monotonic(), self.code()
         with (cell.folder / "output.txt").open("ab") as output:
             process = subprocess.Popen(
                 cell.command,
@@ -197,6 +209,7 @@ class Runner:
             process.returncode = os.waitstatus_to_exitcode(status)
             del self._running[process.pid]
         attempt = {
+            "code": code,
             "processor_s": usage.ru_utime + usage.ru_stime,
             "wall_s": time.monotonic() - started,
             "exit_code": process.returncode,
@@ -217,6 +230,7 @@ class Runner:
                 "seed": cell.seed,
                 **spent,
                 "attempts": len(attempts),
+                "code": sorted({a["code"] for a in attempts}),
                 **cell.collect(cell.folder / "run"),
             },
         )

@@ -19,7 +19,7 @@ from configurations import PARTS_OF_CBO
 from evaluation import Plan, arguments, described, revision, run_cells, unfinished
 from figures import paired, variances_differ
 from report import surroundings, table, write_json
-from standings import Judge, Record
+from standings import Judge, Record, mixed
 
 from nasdsl.errors import UserError
 
@@ -120,7 +120,8 @@ def main() -> int:
     judged = [judge.judged(c.name, c.seed, c.result) for c in cells if c.result is not None]
     small, steady = sizes(judged), spreads(judged)
     missing = unfinished(cells, outcomes)
-    print("\n".join(f"missing: {line}" for line in missing))
+    for line in (*(f"missing: {m}" for m in missing), *mixed(judged)):
+        print(line)
     print(text(small, steady))
     if args.json is not None:
         found: Mapping[str, Any] = {

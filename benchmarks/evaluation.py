@@ -41,7 +41,7 @@ from configurations import (
 )
 from decoded import FILE, NAME, decode
 from report import surroundings, write_json
-from standings import Judge, markdown, references, rows, text
+from standings import Judge, markdown, mixed, references, rows, text
 
 import nasdsl
 from nasdsl.api import Program
@@ -348,7 +348,8 @@ def main() -> int:
     made = rows(judged, plan.space.notation, judge.metric)
     beside = references(judge)
     missing = unfinished(cells, outcomes)
-    print("\n".join(f"missing: {line}" for line in missing))
+    for line in (*(f"missing: {m}" for m in missing), *mixed(judged)):
+        print(line)
     print((markdown if args.markdown else text)(made, beside, judge))
     if args.json is not None:
         found = {

@@ -280,6 +280,14 @@ def notes(made: Sequence[Record], beside: Record, judge: Judge) -> list[str]:
     return lines
 
 
+def mixed(judged: Sequence[Record]) -> list[str]:
+    """What is to say where cells were run by different versions of nasdsl."""
+    versions = {code for record in judged for code in record.get("code", ())}
+    if len(versions) < 2:
+        return []
+    return [f"these cells were run by {len(versions)} versions of nasdsl ({', '.join(sorted(versions))})"]
+
+
 def text(made: Sequence[Record], beside: Record, judge: Judge) -> str:
     """The table for a terminal, with its notes."""
     lines = [*map(_line, made), *_reference_lines(beside)]

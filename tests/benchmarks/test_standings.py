@@ -131,3 +131,10 @@ def test_directions(tmp_path: Path) -> None:
 def test_directions_need_both_sides(tmp_path: Path) -> None:
     assert sizes(judged(judge(tmp_path), {"darts": (CONV,)})) == []
     assert spreads(judged(judge(tmp_path), {"darts": (CONV,), "proximity only": (CONV,)})) == []
+
+
+def test_cells_of_several_versions_are_said(tmp_path: Path) -> None:
+    from standings import mixed
+
+    assert mixed([{"code": ["a"]}, {"code": ["a"]}, {}]) == []
+    assert "2 versions" in mixed([{"code": ["a"]}, {"code": ["b"]}])[0]
