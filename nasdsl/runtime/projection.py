@@ -28,9 +28,9 @@ def project(
     """Pi(A), 0 or 1, for every parameter of the groups; it carries no gradient.
 
     A row is represented by its largest live entry other than `none`, and its strength is the weight of
-    that entry, times that of its edge where edges are weighed (PC-DARTS, section 3.3: its rule of
-    derivation and no longer the nearest point). A group keeps the `keep` strongest rows, or all; where it
-    is `optional`, of these only the ones above 1/2, nearer to their entry than to zero, and in any case
+    that entry, in comparisons times that of its edge where edges are weighed (PC-DARTS, section 3.3: its
+    rule of derivation and no longer the nearest point). A group keeps the `keep` strongest rows, or all;
+    of these one that is `optional` only if its entry is above 1/2, nearer to one than to zero, or if it is
     the strongest, so that its node is fed. A row that is kept is one at its entry; everything else is
     zero, and so is a row of which nothing lives.
 
@@ -50,7 +50,8 @@ def project(
     found = {p: _entries(weights[p], masks.get(p), members) for p, members in rows.items()}
     projected = {p: torch.zeros_like(chosen) for p, (_, chosen) in found.items()}
     for group in groups:
-        kept = _kept(group, torch.stack([_weighed(row, found[row.parameter][0]) for row in group.rows]))
+        strengths = torch.stack([found[row.parameter][0][row.index] for row in group.rows])
+        kept = _kept(group, strengths)
         for row, keeps in zip(group.rows, kept, strict=True):
             projected[row.parameter][row.index] = found[row.parameter][1][row.index] * keeps
     return projected
@@ -66,20 +67,22 @@ def _entries(weights: Tensor, alive: Tensor | None, rows: Sequence[Row]) -> tupl
     return strengths[:, 0], torch.zeros_like(weights).scatter_(1, best, 1.0) * (strengths > -math.inf)
 
 
-def _weighed(row: Row, strengths: Tensor) -> Tensor:
-    """The strength of a row times the weight of its edge, shape (); a row of which nothing lives stays last."""
-    strength = strengths[row.index]
-    if row.edge is None:
-        return strength
-    variables, index = row.edge
-    return torch.where(strength > -math.inf, strength * torch.softmax(variables, -1)[index], strength)
-
-
 def _kept(group: Group, strengths: Tensor) -> Tensor:
     """Which of the n rows of a group are kept, boolean (n,)."""
-    ranks = strengths.argsort(descending=True, stable=True).argsort()
+    ranks = _weighed(group, strengths).argsort(descending=True, stable=True).argsort()
     kept = ranks < (len(group.rows) if group.keep is None else group.keep)
-    return kept & ((strengths > 0.5) | (ranks == 0)) if group.optional else kept
+    must_pass = [group.may_end(i) for i in range(len(group.rows))]
+    needs_half = torch.tensor(must_pass, device=strengths.device) & (ranks > 0)
+    return kept & ~(needs_half & (strengths <= 0.5))
+
+
+def _weighed(group: Group, strengths: Tensor) -> Tensor:
+    """Strengths times the weights of edges, (n,); a row of which nothing lives stays last."""
+    if all(row.edge is None for row in group.rows):
+        return strengths
+    one = strengths.new_ones(())
+    shares = (one if r.edge is None else torch.softmax(r.edge[0], -1)[r.edge[1]] for r in group.rows)
+    return torch.where(strengths > -math.inf, strengths * torch.stack(tuple(shares)), strengths)
 
 
 __all__ = ["project"]

@@ -54,14 +54,19 @@ class Group:
         keep: how many of the rows an architecture keeps, the strongest ones (DARTS: 2); None where it
             keeps all of them, or where topology variables choose.
         optional: whether a row may end without any operation because its weights are small: the space
-            has a `none` that has no entry here (NAS-Bench-201 under the clipped activation).
+            has a `none` that has no entry here (NAS-Bench-201 under the clipped activation). Of all rows,
+            or of each.
     """
 
     name: str
     owner: str
     rows: tuple[Row, ...]
     keep: int | None = None
-    optional: bool = False
+    optional: bool | tuple[bool, ...] = False
+
+    def may_end(self, row: int) -> bool:
+        """Whether a row is optional."""
+        return self.optional if isinstance(self.optional, bool) else self.optional[row]
 
 
 def parameters_of(groups: Iterable[Group]) -> list[nn.Parameter]:

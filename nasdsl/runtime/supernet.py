@@ -234,21 +234,37 @@ class SupernetBase(nn.Module):
         return scores
 
     def _leave_out(self, choices: Choices) -> None:
-        """Options without an entry take the place of what weighs half or less, but of a node's largest.
+        """Options without an entry take the place of what weighs half or less, but of a node's strongest edge.
 
         The Euclidean projection onto nothing and the one-hot points. A reconstruction: the papers of the
         clipped activation know no space with a `none`.
         """
-        nodes: dict[tuple[Any, Any], list[tuple[float, Mapping[str, Any]]]] = {}
+        nodes: dict[tuple[Any, Any], list[tuple[float, float, Mapping[str, Any]]]] = {}
+        shares = self._edge_shares()
         for decision in self.DECISIONS:
-            if decision["kind"] == "op" and decision.get("absent") is not None:
-                strongest = max(self._scores(decision))
-                nodes.setdefault((decision["owner"], decision["sum"]), []).append((strongest, decision))
+            if decision["kind"] == "op" and decision.get("parameter") is not None:
+                strength = max(self._scores(decision))
+                weighed = strength * shares.get(decision["path"], 1.0)
+                nodes.setdefault((decision["owner"], decision.get("sum")), []).append(
+                    (weighed, strength, decision)
+                )
         for edges in nodes.values():
-            largest = max(edges, key=lambda e: e[0])
+            strongest = max(edges, key=lambda e: e[0])
             for edge in edges:
-                if edge[0] <= 0.5 and not (edge is largest and edge[0] > 0.0):
-                    choices[edge[1]["path"]] = edge[1]["absent"]
+                _, strength, decision = edge
+                small = strength <= 0.5 and not (edge is strongest and strength > 0.0)
+                if small and decision.get("absent") is not None:
+                    choices[decision["path"]] = decision["absent"]
+
+    def _edge_shares(self) -> dict[str, float]:
+        """For the choice of an operation on every edge that a softmax weighs, the weight of the edge."""
+        found: dict[str, float] = {}
+        for decision in self.DECISIONS:
+            if decision["kind"] == "inputs" and decision.get("role") == "edges":
+                weights = torch.softmax(self.logits(decision).detach().double(), -1).tolist()
+                edges = (decision["edges"][source] for source in decision["options"])
+                found.update(zip(edges, weights, strict=True))
+        return found
 
     def _values(self, decision: Mapping[str, Any]) -> list[float]:
         values: list[float] = self.logits(decision).detach().double().cpu().tolist()
@@ -260,14 +276,14 @@ class SupernetBase(nn.Module):
             best = max(range(len(logits)), key=lambda i: logits[i])
             return tuple(decision["entries"][best])
         by_path = {d["path"]: d for d in self.DECISIONS}
-        weights = [1.0] * len(decision["options"])
-        if decision.get("role") == "edges":
-            weights = torch.softmax(self.logits(decision).detach().double(), -1).tolist()
+        shares = self._edge_shares()
         strength = []
-        for source, weight in zip(decision["options"], weights, strict=True):
+        for source in decision["options"]:
             edge = by_path[decision["edges"][source]]
             p = mean_weights(self.ACTIVATION, self.logits(edge).detach().double(), self.alive(edge)).tolist()
-            strength.append(weight * max(v for i, v in enumerate(p) if i != edge["none"]))
+            strength.append(
+                shares.get(edge["path"], 1.0) * max(v for i, v in enumerate(p) if i != edge["none"])
+            )
         order = sorted(range(len(strength)), key=lambda i: -strength[i])[: decision["high"]]
         return tuple(decision["options"][i] for i in sorted(order))
 
@@ -338,7 +354,7 @@ class SupernetBase(nn.Module):
                 owner=owner,
                 rows=tuple(self._row(d, inputs.get(d["path"])) for d in decisions),
                 keep=keep.get(decisions[0]["path"]),
-                optional=decisions[0].get("absent") is not None,
+                optional=tuple(d.get("absent") is not None for d in decisions),
             )
             for (owner, name), decisions in found.items()
         ]
