@@ -176,7 +176,7 @@ def _variable_class(
         whole: of these, what blends read, which stays in one piece.
         sparse: of these, what tells candidates that do not run.
     """
-    made = _Writing(nodes)
+    made = _Writing(nodes, prunes=bool(sparse))
     for group in made.groups():
         if group[0].role == "op":
             made.operations(group)
@@ -203,10 +203,13 @@ class _Writing:
         runs: of some, which entries run, as an expression too.
         bare: those whose weights count where their candidates do not run.
         pruned: names of what runs to the buffer that it is read from, where entries are pruned.
+        joint: names of what runs to those of single entries, and the groups of them that run together.
+        prunes: whether clipped entries whose weight reaches zero are off for ever.
     """
 
-    def __init__(self, nodes: tuple[AnyNode, ...]) -> None:
+    def __init__(self, nodes: tuple[AnyNode, ...], prunes: bool) -> None:
         self.nodes = nodes
+        self.prunes = prunes
         self.attributes = Namespace(ATTRIBUTES)
         self.init: list[str] = []
         self.body: list[str] = []
@@ -214,6 +217,7 @@ class _Writing:
         self.where: dict[str, str] = {}
         self.runs: dict[str, str] = {}
         self.pruned: dict[str, str] = {}
+        self.joint: dict[str, tuple[str, tuple[tuple[int, ...], ...]]] = {}
         self.bare: set[str] = set()
         self.runtime = {f"{_ACTIVATION}:At", f"{_ACTIVATION}:Weights"}
         self.marginals = {m.operands[0]: m for m in nodes if isinstance(m, Marginal)}
@@ -257,6 +261,8 @@ class _Writing:
             self.body.append(f"{parameter} = torch.softmax(self.{parameter}, -1)")
         elif form == "gumbel":
             self.body.append(f"{parameter}, {runs} = gumbel(self.{parameter}, at)")
+        elif form == "clipped" and not self.prunes:
+            self.body.append(f"{parameter} = clipped(self.{parameter})")
         elif form == "clipped":
             alive = f"{parameter}_alive"
             self.init.append("# entries that were not pruned")
@@ -296,6 +302,8 @@ class _Writing:
         first = self.where[node.operands[0]]
         if node.form != "scale":
             self.where[node.id] = self.sums.add(node, first)
+            if node.form == "groups" and node.operands[0] in self.runs:
+                self._groups(node)
             return
         self.where[node.id] = f"({first} * {self.where[node.operands[1]]}[{node.index}])"
         if node.operands[0] in self.runs:
@@ -303,12 +311,23 @@ class _Writing:
         if node.operands[0] in self.bare:
             self.bare.add(node.id)
 
+    def _groups(self, node: Arith) -> None:
+        """Candidates that were joined run where any of them does."""
+        name, bracket, row = self.where[node.id].partition("[")
+        source, before = node.operands[0], self.runs[node.operands[0]].partition("[")[0]
+        self.joint[f"{name}_runs"] = (before, node.groups)
+        self.runs[node.id] = f"{name}_runs{bracket}{row}"
+        if source in self.bare:
+            self.bare.add(node.id)
+
     def hosted(self, vectors: Iterable[str]) -> None:
-        """Writes the lines that bring what was not pruned to the host: one transfer for all rows."""
+        """Writes the lines that tell which candidates run: of what was pruned one transfer for all rows."""
         read = dict.fromkeys(self.runs[v].partition("[")[0] for v in vectors if v in self.runs)
-        self.body.extend(
-            f"{name} = self.{self.pruned[name]}.tolist()" for name in read if name in self.pruned
-        )
+        single = dict.fromkeys(self.joint[n][0] if n in self.joint else n for n in read)
+        self.body.extend(f"{n} = self.{self.pruned[n]}.tolist()" for n in single if n in self.pruned)
+        for name in (n for n in read if n in self.joint):
+            before, groups = self.joint[name]
+            self.body.append(f"{name} = [[any(row[e] for e in g) for g in {groups}] for row in {before}]")
 
     def returned(self, vector: str, whole: bool, sparse: bool) -> str:
         """A vector as cells read it."""

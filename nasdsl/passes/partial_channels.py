@@ -79,10 +79,14 @@ class _Narrowing:
         return isinstance(var, Var) and var.role == "op"
 
     def _candidates(self, mix: Mix) -> list[AnyNode]:
-        """The nodes that only the terms of a sum need."""
+        """The nodes that only the terms of a sum need and that stand in its options.
+
+        What leads to a choice belongs to it too where a single term reads it; by its place it is outside.
+        """
         found: list[AnyNode] = []
         for node in self.graph.nodes:
-            if any(home[0] == mix.id for home in around(self.homes, node.id)):
+            alone = any(home[0] == mix.id for home in around(self.homes, node.id))
+            if alone and node.label.startswith(f"{mix.label}."):
                 if isinstance(node, (Call, Mix)):
                     raise self._unfit(mix, "a candidate is a cell or holds a choice")
                 if isinstance(node.type, (TensorType, WeightType)):
