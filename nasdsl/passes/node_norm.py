@@ -46,9 +46,10 @@ def _normalised(graph: Graph) -> Graph:
         nodes.append(rename.node(node))
         if node.id in sums:
             if isinstance(node.type, TensorType) and node.type.layout not in ("image", "vector"):
+                place = f" ({node.loc.file}:{node.loc.line})" if node.loc is not None else ""
                 raise UserError.plain(
                     "NAS504",
-                    f"a batch norm behind {node.label or node.id} does not fit {node.type.layout}",
+                    f"a batch norm behind {node.label or node.id}{place} does not fit {node.type.layout}",
                     help="node_norm=false leaves it out",
                 )
             state, norm = batch_norm(nodes[-1])

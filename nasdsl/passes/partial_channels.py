@@ -107,9 +107,10 @@ class _Narrowing:
         return source
 
     def _unfit(self, mix: Mix, why: str) -> UserError:
+        place = f" ({mix.loc.file}:{mix.loc.line})" if mix.loc is not None else ""
         return UserError.plain(
             "NAS504",
-            f"the channels of {mix.label or mix.id} cannot go round its candidates: {why}",
+            f"the channels of {mix.label or mix.id}{place} cannot go round its candidates: {why}",
             help="partial_channels=1 gives candidates all channels",
         )
 

@@ -67,6 +67,58 @@ def test_the_forms_differ() -> None:
     assert len(set(texts)) == len(texts)
 
 
+RELAXATIONS: dict[str, dict[str, object]] = {
+    f"{activation}, {topology}": {"activation": activation, "topology": topology}
+    for activation in ("softmax", "clipped", "gumbel", "concrete", "dirichlet")
+    for topology in ("sum", "softmax", "subsets")
+}
+MIXTURES: dict[str, dict[str, object]] = {
+    "gumbel, bare weights": {"activation": "gumbel", "bare_weights": True, "topology": "subsets"},
+    "clipped, never pruned": {"activation": "clipped", "prune": False},
+    "clipped, part of the channels": {
+        "activation": "clipped",
+        "partial_channels": 2,
+        "topology": "softmax",
+    },
+    "gumbel, part of the channels": {"activation": "gumbel", "partial_channels": 2, "conv_bias": True},
+    "softmax, part of the channels": {"partial_channels": 4, "topology": "softmax", "node_norm": True},
+}
+
+
+@pytest.mark.parametrize("name", ["cells", "nasbench201"])
+@pytest.mark.parametrize("chosen", RELAXATIONS)
+def test_under_every_activation_and_topology(name: str, chosen: str) -> None:
+    """In training an activation that is drawn is drawn, and candidates that do not run are left out."""
+    forms = [EXACT] if name == "cells" else [("fold",), ("share",), ("normalise",), EXACT]
+    compare(named(name), "darts", forms, RELAXATIONS[chosen])
+
+
+@pytest.mark.parametrize("name", ["cells", "nasbench201"])
+@pytest.mark.parametrize("chosen", MIXTURES)
+def test_under_mixtures(name: str, chosen: str) -> None:
+    compare(named(name), "darts", [EXACT], MIXTURES[chosen])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("base", ["-simplify,-tie", SIMPLE])
+@pytest.mark.parametrize("chosen", [*RELAXATIONS, *MIXTURES])
+@pytest.mark.parametrize("name", ["darts", "cells"])
+def test_every_exact_pass_under_every_relaxation(name: str, chosen: str, base: str) -> None:
+    compare(named(name), "darts", FORMS, (RELAXATIONS | MIXTURES)[chosen], base)
+
+
+def test_candidates_that_may_not_run_are_neither_joined_nor_computed_for_others() -> None:
+    space = named("cells")
+    drawn = space.compile("gdas", passes="-simplify,+accumulate,+fan").compilation.supernet.source
+    all_run = space.compile("darts", passes="-simplify").compilation.supernet.source
+    for joint in ("NormalisedMix(", "DepthwiseFan("):
+        assert joint not in drawn
+        assert joint in all_run
+    assert drawn.count("nn.AvgPool2d(") == 6  # one an edge
+    assert all_run.count("nn.AvgPool2d(") == 3  # one a source
+    assert drawn.count("F.relu(") == all_run.count("F.relu(") == 3
+
+
 @pytest.mark.parametrize("base", [SIMPLE, "+tie", "+tie,+simplify"])
 @pytest.mark.parametrize("name", ["cells", "nasbench201", pytest.param("darts", marks=pytest.mark.slow)])
 def test_exact_passes_are_exact_behind_those_that_are_not(name: str, base: str) -> None:

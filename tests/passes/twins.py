@@ -63,6 +63,7 @@ def first(program: Program, seed: int = 0) -> Twin:
                 value.copy_(noise - 0.5)
             elif name.endswith("running_var"):
                 value.copy_(noise + 0.5)
+    net.prune()
     return Twin(program, net)
 
 
@@ -82,6 +83,7 @@ def second(program: Program, like: Twin, as_used: bool = False) -> Twin:
         for name, variable in net.variables.named_parameters():
             variable.copy_(given.pop(name))
     assert not given
+    net.prune()  # of the same variables, so the same entries
     missed = [n for n, v in net.state_dict().items() if not v.isfinite().all()]
     assert not missed, f"not carried over: {missed[:5]}"
     return twin
@@ -97,8 +99,9 @@ def _constant(net: SupernetBase, value: Tensor) -> bool:
 
 
 def observed(twin: Twin, space: Space, training: bool, size: int = 2, seed: int = 7) -> dict[str, Mapping]:
-    """Everything a step makes: by kind, then by name."""
+    """Everything a step makes: by kind, then by name. Activations that are drawn draw alike under one seed."""
     net = twin.net
+    torch.manual_seed(seed)
     net.train(training).zero_grad(set_to_none=True)
     x = batch(space, size, seed).double().requires_grad_()
     y = torch.randint(10, (size,), generator=torch.Generator().manual_seed(seed))
