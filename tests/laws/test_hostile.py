@@ -49,11 +49,36 @@ NAMES = [
     "SupernetBase",
     "variables",
     "temperature",
+    "noise_temperature",
+    "random",
+    "alive",
+    "prune",
+    "pruned",
+    "groups",
+    "ACTIVATION",
+    "SPARSE",
+    "at",
+    "weights",
+    "running",
+    "clipped",
+    "gumbel",
+    "op_alive",
+    "op_runs",
+    "mix_running",
+    "make_a",
+    "make_n2_x_a",
+    "register_forward_hook",
     "__init__",
     "_",
     "exec",
     "OWNERS",
 ]
+FORMS: dict[str, tuple[str, dict[str, object]]] = {
+    "subsets, filters blended": ("toponas", {}),
+    "pruned, channels divided, edges weighed": ("cbo", {"topology": "softmax", "partial_channels": 4}),
+    "drawn, bare weights": ("gdas", {"bare_weights": True}),
+}
+"""Methods whose supernets use every name that generated code has of its own."""
 DOCS = [
     r'"\"\"\"; import os; os.abort() #"',
     r'"{{ 7 * 7 }} {% for i in x %} {# #}"',
@@ -126,10 +151,45 @@ def test_any_name_anywhere(name: str, place: str) -> None:
         space = Space(checked)
         import torch
 
-        net = space.compile("toponas").supernet()
-        assert net(torch.randn(2, 3, 8, 8)).shape == (2, 10)
+        for method, chosen in FORMS.values():
+            net = space.compile(method, settings=chosen).supernet()
+            assert net(torch.randn(2, 3, 8, 8)).shape == (2, 10)
+            assert set(net.architecture_parameters()) | set(net.weight_parameters()) == set(net.parameters())
+            assert net.prune() == 0
+            space.architecture(net.derive())
         arch = space.sample(1, seed=1)[0]
         assert space.compile("darts").network(arch)(torch.randn(2, 3, 8, 8)).shape == (2, 10)
+
+
+def test_every_attribute_that_classes_have_is_reserved() -> None:
+    """A place of a space that had the name of one would take its place."""
+    from torch import nn
+
+    from nasdsl.codegen.source import ATTRIBUTES
+    from nasdsl.runtime.supernet import SupernetBase
+
+    found: set[str] = set()
+    for kind in (nn.Module, nn.ModuleDict, SupernetBase):
+        found |= {*dir(kind), *getattr(kind, "__annotations__", {})}
+    found |= vars(nn.ModuleDict()).keys()
+    assert {name for name in found if not name.startswith("_")} <= set(ATTRIBUTES)
+
+
+def test_every_name_at_the_top_of_a_supernet_is_reserved_for_classes() -> None:
+    """A cell of that name would be a class of that name."""
+    from nasdsl.codegen.source import CLASSES
+
+    for method, chosen in FORMS.values():
+        for name in ("darts", "nasbench201"):
+            sizes = {"layers": 3, "C": 4} if name == "darts" else {"N": 1, "C": 4}
+            source = nasdsl.load(name, **sizes).compile(method, settings=chosen).compilation.supernet.source
+            imported = {
+                a.asname or a.name
+                for n in python.parse(source).body
+                if isinstance(n, python.ImportFrom)
+                for a in n.names
+            }
+            assert {n for n in imported if n[0].isupper()} <= set(CLASSES)
 
 
 PIECES = ["(", "}", "choose 9", "10**9", "9" * 20, "earlier", ">>", "0", "-1"]
