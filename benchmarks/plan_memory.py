@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import nasdsl
 from nasdsl.planning.memory import predict_memory
-from nasdsl.runtime import bilevel
+from nasdsl.runtime.search import bilevel
 
 CASES = [
     ("darts", "darts", {"C": 4, "layers": 5, "resolution": 16}, 16),

@@ -25,7 +25,7 @@ import nasdsl
 from benchmarks.plan_memory import CASES
 from nasdsl.planning.calibrate import calibrate
 from nasdsl.planning.time import predict_time
-from nasdsl.runtime import bilevel
+from nasdsl.runtime.search import bilevel
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 import nasdsl
-from nasdsl.runtime import bilevel
+from nasdsl.runtime.search import bilevel
 from nasdsl.runtime.standalone import basics
 from nasdsl.runtime.standalone.data import Data, load_data
 from nasdsl.runtime.standalone.training import make_sgd

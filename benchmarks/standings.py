@@ -254,6 +254,11 @@ def _reference_lines(beside: Record) -> list[tuple[str, ...]]:
     return lines
 
 
+def seeds(count: int) -> str:
+    """A number of seeds in words."""
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
 def notes(made: Sequence[Record], beside: Record, judge: Judge) -> list[str]:
     """What a reader of the table has to know."""
     size = len(judge.table)
@@ -264,11 +269,11 @@ def notes(made: Sequence[Record], beside: Record, judge: Judge) -> list[str]:
     tests = [row[k] for row in made for k in ("against_darts", "against_random") if row[k] is not None]
     for count in sorted({t["count"] for t in tests}):
         least = next(t["least"] for t in tests if t["count"] == count)
-        lines.append(f"with {count} seeds no p can be below {least:.3g}, whatever the difference")
+        lines.append(f"with {seeds(count)} no p can be below {least:.3g}, whatever the difference")
     if made and made[0]["mean_rank_seeds"]:
         among, common = made[0]["mean_rank_among"], len(made[0]["mean_rank_seeds"])
         lines.append(
-            f"mean rank: among {among} configurations over {common} seeds (Friedman), 1 is best; "
+            f"mean rank: among {among} configurations over {seeds(common)} (Friedman), 1 is best; "
             f"by chance {(among + 1) / 2:.1f}"
         )
     lines.append(

@@ -45,8 +45,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import nasdsl
-from nasdsl.runtime.bilevel import architecture_step, weight_step
-from nasdsl.runtime.captured import WARM_UP, Captured, TensorSteps
+from nasdsl.runtime.search.bilevel import architecture_step, weight_step
+from nasdsl.runtime.search.captured import WARM_UP, Captured, TensorSteps
 from nasdsl.runtime.supernet import SupernetBase
 
 RESULTS = Path(__file__).parent / "results"

@@ -28,7 +28,7 @@ from report import surroundings, table, write_json
 from torch import Tensor
 
 import nasdsl
-from nasdsl.runtime.bilevel import architecture_step, weight_step
+from nasdsl.runtime.search.bilevel import architecture_step, weight_step
 from nasdsl.runtime.supernet import SupernetBase
 from nasdsl.runtime.topology import penalty
 

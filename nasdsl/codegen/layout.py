@@ -8,7 +8,7 @@ it: the backward pass of a pointwise convolution with a stride, over fewer than 
 processor without AVX-512 PyTorch (seen in 2.13) then writes outside its memory, and the process
 dies sooner or later. A network that holds such a convolution stays in the ordinary layout; so do its
 weights (`nasdsl.runtime.standalone.basics.channels_last`). Supernets take every other pixel
-themselves (`nasdsl.runtime.pointwise`).
+themselves (`nasdsl.runtime.operators.pointwise`).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import torch
 
 from nasdsl.codegen.lowered import Home
 from nasdsl.codegen.source import PythonCode
-from nasdsl.runtime.blended import normalised
+from nasdsl.runtime.operators.blended import normalised
 
 
 def load_class(code: PythonCode, name: str, attribute: str) -> Any:

@@ -237,7 +237,7 @@ class _Lowering:
         text += ", bias=True" if len(first.operands) > 1 + length else ""
         text += f", normalise={literal(first.normalise)})"
         self.used_sizes |= set(re.findall(r"[A-Za-z_]\w*", text)) & set(self.graph.sizes)
-        self.used.add(f"nasdsl.runtime.blended:{'BlendedFan' if fan else 'BlendedConv'}")
+        self.used.add(f"nasdsl.runtime.operators.blended:{'BlendedFan' if fan else 'BlendedConv'}")
         attribute = self.attributes.fresh(node.label or node.id)
         self.init.append((f"self.{attribute} = {text}", node.loc))
         for copy, blend in enumerate(blends):
@@ -339,7 +339,7 @@ class _Lowering:
             return
         name = self.locals.fresh(_short(node))
         function = "mix_running" if node.sparse else "mix"
-        self.used.add(f"nasdsl.runtime.mixed:{function}")
+        self.used.add(f"nasdsl.runtime.operators.mixed:{function}")
         texts = [self._term(node, a) if node.sparse else self.text[a] for a in acts]
         self.forward.append((f"{name} = {function}(", node.loc))
         weights = self._weights(node, range(len(acts)))
@@ -372,7 +372,7 @@ class _Lowering:
         bias = ", bias=True" if dict(first.values)["bias"] else ""
         text = f"NormalisedMix({source.channels}, {result.channels}, {len(inside)}{bias})"
         self.used_sizes |= set(re.findall(r"[A-Za-z_]\w*", text)) & set(self.graph.sizes)
-        self.used.add("nasdsl.runtime.normalised:NormalisedMix")
+        self.used.add("nasdsl.runtime.operators.normalised:NormalisedMix")
         self.init.append((f"self.{attribute} = {text}", node.loc))
         for index, term in enumerate(inside):
             if isinstance(term, Op):
@@ -433,7 +433,7 @@ class _Lowering:
         self.init.append((f"self.{attribute} = {target.name}({', '.join(arguments)})", node.loc))
         self.calls[node.id] = attribute
         if node.recompute:
-            self.used.add("nasdsl.runtime.recompute:recomputed")
+            self.used.add("nasdsl.runtime.operators.recompute:recomputed")
             self._assign(node, f"recomputed(self.{attribute}, {', '.join(values)})")
         else:
             self._assign(node, f"self.{attribute}({', '.join(values)})")

@@ -20,7 +20,7 @@ Line = tuple[str, Loc | None]
 class Home:
     """Where the weights of an operation live: a module, and which of `count` equal parts of its first axis.
 
-    `normalise` is how filters are normalised before they are used (`nasdsl.runtime.blended`), or "".
+    `normalise` is how filters are normalised before they are used (`nasdsl.runtime.operators.blended`), or "".
     """
 
     path: str

@@ -90,7 +90,7 @@ CONV = Primitive(
     weights=_conv_weights,
     macs=_conv_macs,
     module=_conv_module,
-    runtime="nasdsl.runtime.pointwise:StridedPointwise",
+    runtime="nasdsl.runtime.operators.pointwise:StridedPointwise",
     runtime_module=_conv_runtime,
 )
 
@@ -134,6 +134,6 @@ DWCONV = Primitive(
     weights=dwconv_weights,
     macs=dwconv_macs,
     module=_dwconv_module,
-    runtime="nasdsl.runtime.depthwise:Depthwise",
+    runtime="nasdsl.runtime.operators.depthwise:Depthwise",
     runtime_module=_dwconv_runtime,
 )

@@ -50,7 +50,7 @@ POINTWISE_NORM = Primitive(
     macs=_pointwise_macs,
     module=_pointwise_module,
     internal=True,
-    runtime="nasdsl.runtime.normalised:PointwiseNorm",
+    runtime="nasdsl.runtime.operators.normalised:PointwiseNorm",
 )
 
 
@@ -100,7 +100,7 @@ DWCONV_FAN = Primitive(
     macs=dwconv_macs,
     module=_fan_module,
     internal=True,
-    runtime="nasdsl.runtime.depthwise:DepthwiseFan",
+    runtime="nasdsl.runtime.operators.depthwise:DepthwiseFan",
 )
 
 
@@ -117,7 +117,7 @@ DWCONV_LANES = Primitive(
     macs=dwconv_macs,
     module=_lanes_module,
     internal=True,
-    runtime="nasdsl.runtime.depthwise:DepthwiseFan",
+    runtime="nasdsl.runtime.operators.depthwise:DepthwiseFan",
 )
 
 BUNDLES = frozenset({"dwconv_fan", "dwconv_lanes"})

@@ -3,7 +3,7 @@
 Takes Graph[RELAXED], returns Graph[RELAXED]. Invariant: exact. A weighted sum's terms that
 end in a pointwise convolution and its batch norm are summed by one matrix product, the
 architecture weights folded into the rescaled filters: no candidate's output is formed or
-kept for the backward pass (`nasdsl.runtime.normalised` has the algebra).
+kept for the backward pass (`nasdsl.runtime.operators.normalised` has the algebra).
 
 Needs `normalise` before it. Terms of the most frequent shape are taken; others stay as they are.
 """

@@ -1,7 +1,7 @@
 """Cells are computed again in the backward pass, so that their insides need not be kept.
 
 Takes Graph[RELAXED], returns Graph[RELAXED]. Invariant: exact. Calls of the network are marked
-`recompute`, and nothing else changes; `nasdsl.runtime.recompute` runs them.
+`recompute`, and nothing else changes; `nasdsl.runtime.operators.recompute` runs them.
 
 Which calls: those that free most bytes for the arithmetic of computing them again, until what a
 step keeps fits the budget. What is kept follows from one rule for each operation (`_kept`), of the

@@ -6,7 +6,7 @@ in the order of the graph; where each result goes into a normalised pointwise co
 another depthwise convolution, those are joined lane by lane. In DARTS that is one operation
 for all edges that leave a node: one tensor of filters for the optimiser, one call where the
 images are small, and a backward pass that prepares the input once
-(`nasdsl.runtime.depthwise`, `nasdsl.runtime.normalised`).
+(`nasdsl.runtime.operators.depthwise`, `nasdsl.runtime.operators.normalised`).
 
 Needs `share` before it, so that edges read one and the same ReLU; and `accumulate`, which has
 the first call on what ends in a node. Candidates that may not run stay by themselves.

@@ -2,7 +2,7 @@
 
 Takes Graph[RELAXED], returns Graph[RELAXED]. Invariant: exact. The statistics of a linear
 map's output follow from the mean and the covariance of its input, so the convolution's
-output need not exist (`nasdsl.runtime.normalised` has the algebra). A ReLU behind it
+output need not exist (`nasdsl.runtime.operators.normalised` has the algebra). A ReLU behind it
 becomes part of it.
 
 It applies to batch norm without scale and shift behind a pointwise convolution at stride 1

@@ -35,8 +35,8 @@ def calibrate(device: str = "cpu") -> Rates:
     import torch
     import torch.nn.functional as F
 
-    from nasdsl.runtime.depthwise import Depthwise
-    from nasdsl.runtime.normalised import PointwiseNorm
+    from nasdsl.runtime.operators.depthwise import Depthwise
+    from nasdsl.runtime.operators.normalised import PointwiseNorm
 
     bench = _Bench(torch.device(device))
     tiny, x = bench.tensor(1, 8, 4, 4), bench.tensor(16, 32, 16, 16)
@@ -115,7 +115,7 @@ class _Bench:
         """How much longer the steps of a small supernet take than `rates` say."""
         import torch
 
-        from nasdsl.runtime import bilevel
+        from nasdsl.runtime.search import bilevel
 
         space = load(name, **parameters)
         program = space.compile("darts")

@@ -26,13 +26,13 @@ VIEWS = frozenset({"crop", "tokens", "take_token", "flatten", "truncate", "chann
 """Operations whose output is their input's storage."""
 
 DEPTHWISE = frozenset({"dwconv", "dwconv_fan", "dwconv_lanes"})
-"""What `nasdsl.runtime.depthwise` computes."""
+"""What `nasdsl.runtime.operators.depthwise` computes."""
 
 SMALL = 2**17
-"""Numbers in an image up to which depthwise convolutions are joined (`nasdsl.runtime.depthwise.SMALL`)."""
+"""Numbers in an image up to which depthwise convolutions are joined (`nasdsl.runtime.operators.depthwise.SMALL`)."""
 
 WIDEST = 3
-"""Columns of a filter whose gradient needs no padded copies (`nasdsl.runtime.depthwise.WIDEST`)."""
+"""Columns of a filter whose gradient needs no padded copies (`nasdsl.runtime.operators.depthwise.WIDEST`)."""
 
 
 @attrs.frozen
@@ -144,7 +144,7 @@ def _accumulate(step: Step, traced: Trace, situation: Situation) -> Footprint:
 
 
 def _depthwise(step: Step, traced: Trace, situation: Situation) -> Footprint:
-    """See `nasdsl.runtime.depthwise._Depthwise`; `x` and `y` are one lane's input and result."""
+    """See `nasdsl.runtime.operators.depthwise._Depthwise`; `x` and `y` are one lane's input and result."""
     lanes, how = step.lanes, step.geometry
     sources = lanes if step.op == "dwconv_lanes" else 1
     x = _bytes(step.reads[0], traced, situation) // sources

@@ -6,7 +6,7 @@ forward, with what is saved and what names hold; backward in reverse, with gradi
 optimiser. `benchmarks/plan_memory.py` measures how far that is from the truth.
 
 A bilevel search takes two steps, and each computes gradients of its own kind only (see
-`nasdsl.runtime.bilevel`): the weights' step keeps the inputs of convolutions, the variables' step
+`nasdsl.runtime.search.bilevel`): the weights' step keeps the inputs of convolutions, the variables' step
 keeps every candidate's output, because the gradient of its weight needs it.
 """
 

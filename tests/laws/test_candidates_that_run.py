@@ -17,7 +17,7 @@ from nasdsl import Program
 from nasdsl.codegen.lowered import module_paths
 from nasdsl.ir.homes import around, homes
 from nasdsl.ir.nodes import Mix, State, Weight
-from nasdsl.runtime import mixed
+from nasdsl.runtime.operators import mixed
 from nasdsl.runtime.supernet import SupernetBase
 from tests.laws.common import batch, float64
 

@@ -22,7 +22,7 @@ from nasdsl import Program, UserError
 from nasdsl.methods import METHODS
 from nasdsl.methods.base import Scalar
 from nasdsl.methods.gradient import CONFLICTS, Conflict
-from nasdsl.runtime.engine import Engine
+from nasdsl.runtime.search.engine import Engine
 from nasdsl.runtime.supernet import SupernetBase
 
 Row = dict[str, Scalar]

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from nasdsl import Program
 from nasdsl.codegen.figures import Figures
-from nasdsl.runtime.mixed import mix
+from nasdsl.runtime.operators.mixed import mix
 from tests.laws.common import batch
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nasdsl.runtime.blended import EPS, BlendedConv, BlendedFan, blended, normalised
+from nasdsl.runtime.operators.blended import EPS, BlendedConv, BlendedFan, blended, normalised
 
 
 def over_norm(weight: Tensor, how: str) -> Tensor:

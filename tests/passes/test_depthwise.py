@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nasdsl.runtime.depthwise import SMALL, Depthwise, DepthwiseFan, Geometry, depthwise, phases
+from nasdsl.runtime.operators.depthwise import SMALL, Depthwise, DepthwiseFan, Geometry, depthwise, phases
 
 CASES = list(product((1, 3, 5, 7), (1, 2), (1, 2)))
 """Kernel, stride, dilation."""

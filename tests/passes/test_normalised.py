@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasdsl.runtime.normalised import NormalisedMix, PointwiseNorm
+from nasdsl.runtime.operators.normalised import NormalisedMix, PointwiseNorm
 
 BOUND = 1e-11
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nasdsl.runtime import bilevel
+from nasdsl.runtime.search import bilevel
 from nasdsl.runtime.supernet import SupernetBase
 from tests.laws.common import batch
 from tests.passes.short import named

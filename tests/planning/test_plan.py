@@ -15,7 +15,7 @@ from nasdsl.planning import footprint
 from nasdsl.planning.memory import predict_memory
 from nasdsl.planning.report import plan
 from nasdsl.planning.trace import trace
-from nasdsl.runtime import depthwise
+from nasdsl.runtime.operators import depthwise
 
 SPACES = [
     ("darts", "darts", {"C": 4, "layers": 3, "resolution": 16}, ""),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import nasdsl
 from nasdsl import Program, Space
-from nasdsl.runtime.engine import Engine
+from nasdsl.runtime.search.engine import Engine
 from nasdsl.runtime.supernet import SupernetBase
 
 SMALLEST: dict[str, dict[str, object]] = {

@@ -23,8 +23,8 @@ from nasdsl.runtime.activation import (
     mean_weights,
     running,
 )
-from nasdsl.runtime.engine import Engine
-from nasdsl.runtime.mixed import mix, mix_running
+from nasdsl.runtime.operators.mixed import mix, mix_running
+from nasdsl.runtime.search.engine import Engine
 from nasdsl.runtime.supernet import SupernetBase
 from tests.runtime.steps import images, program, search, supernet
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasdsl.runtime import bilevel
+from nasdsl.runtime.search import bilevel
 from nasdsl.runtime.standalone.basics import Mistake
 from nasdsl.runtime.topology import penalty
 from tests.runtime.toy import SOURCES, ToyDarts, ToySupernet, batch

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasdsl.methods import METHODS
-from nasdsl.runtime.engine import Engine, Penalties
-from nasdsl.runtime.hypergradient import Unrolled
-from nasdsl.runtime.regularise import beta_decay
-from nasdsl.runtime.schedule import Informed
+from nasdsl.runtime.search.engine import Engine, Penalties
+from nasdsl.runtime.search.hypergradient import Unrolled
+from nasdsl.runtime.search.regularise import beta_decay
+from nasdsl.runtime.search.schedule import Informed
 from nasdsl.runtime.supernet import SupernetBase
 from tests.runtime.steps import STEPS, images, program, same, search, space, supernet
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 import nasdsl
 from nasdsl import Space
 from nasdsl.methods import METHODS
-from nasdsl.runtime import bilevel, captured
-from nasdsl.runtime.compiled import cells, compile_cells
-from nasdsl.runtime.normalised import NormalisedMix, PointwiseNorm, _each_traced, _sum_traced
+from nasdsl.runtime.operators.normalised import NormalisedMix, PointwiseNorm, _each_traced, _sum_traced
+from nasdsl.runtime.search import bilevel, captured
+from nasdsl.runtime.search.compiled import cells, compile_cells
 from nasdsl.runtime.standalone.basics import Mistake, cosine
 from nasdsl.runtime.supernet import SupernetBase
 from nasdsl.runtime.topology import Regulariser, temperature_at

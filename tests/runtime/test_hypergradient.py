@@ -18,13 +18,13 @@ from torch.func import functional_call
 import nasdsl
 from nasdsl import Space
 from nasdsl.runtime.activation import Idle
-from nasdsl.runtime.bilevel import Batch
-from nasdsl.runtime.blended import BlendedConv, BlendedFan
-from nasdsl.runtime.depthwise import Depthwise, DepthwiseFan
-from nasdsl.runtime.derivatives import twice
-from nasdsl.runtime.hypergradient import Unrolled
-from nasdsl.runtime.mixed import mix, mix_running
-from nasdsl.runtime.normalised import NormalisedMix, PointwiseNorm
+from nasdsl.runtime.operators.blended import BlendedConv, BlendedFan
+from nasdsl.runtime.operators.depthwise import Depthwise, DepthwiseFan
+from nasdsl.runtime.operators.derivatives import twice
+from nasdsl.runtime.operators.mixed import mix, mix_running
+from nasdsl.runtime.operators.normalised import NormalisedMix, PointwiseNorm
+from nasdsl.runtime.search.bilevel import Batch
+from nasdsl.runtime.search.hypergradient import Unrolled
 from nasdsl.runtime.supernet import SupernetBase
 from tests.passes.short import cell
 from tests.passes.twins import PLAIN, first, only, second

@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasdsl.runtime import bilevel
-from nasdsl.runtime.curvature import dominant_eigenvalue, exact_product, finite_product
-from nasdsl.runtime.instruments import (
+from nasdsl.runtime.rows import Group, Row
+from nasdsl.runtime.search import bilevel
+from nasdsl.runtime.search.curvature import dominant_eigenvalue, exact_product, finite_product
+from nasdsl.runtime.search.instruments import (
     Gap,
     Instruments,
     batch_accuracy,
@@ -26,11 +27,10 @@ from nasdsl.runtime.instruments import (
     skip_share,
     topology_entropy,
 )
-from nasdsl.runtime.rows import Group, Row
-from nasdsl.runtime.stopping import EarlyStop, Epoch
+from nasdsl.runtime.search.stopping import EarlyStop, Epoch
+from nasdsl.runtime.search.undisturbed import batch_statistics, constant, kept, undisturbed
 from nasdsl.runtime.supernet import SupernetBase
 from nasdsl.runtime.topology import NodeTopology, incidence
-from nasdsl.runtime.undisturbed import batch_statistics, constant, kept, undisturbed
 from tests.laws.common import batch as images
 from tests.laws.common import float64, small
 from tests.runtime.test_run import equal

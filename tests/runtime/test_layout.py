@@ -8,7 +8,7 @@ from torch import nn
 
 import nasdsl
 from nasdsl.codegen.layout import CHANNELS_LAST, ORDINARY
-from nasdsl.runtime.pointwise import StridedPointwise
+from nasdsl.runtime.operators.pointwise import StridedPointwise
 from nasdsl.runtime.standalone.basics import channels_last
 
 NARROW = """

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasdsl.runtime import bilevel
-from nasdsl.runtime.depthwise import DepthwiseFan
-from nasdsl.runtime.normalised import NormalisedMix, PointwiseNorm
+from nasdsl.runtime.operators.depthwise import DepthwiseFan
+from nasdsl.runtime.operators.normalised import NormalisedMix, PointwiseNorm
+from nasdsl.runtime.search import bilevel
 from nasdsl.runtime.standalone.basics import autocast
 from nasdsl.runtime.supernet import SupernetBase
 from tests.laws.common import batch, small

@@ -18,9 +18,9 @@ from nasdsl.ir.nodes import Call
 from nasdsl.ir.text import parse_module, print_module
 from nasdsl.ir.verify import verify
 from nasdsl.passes.checkpoint import MIB, candidates, predicted
-from nasdsl.runtime import bilevel
-from nasdsl.runtime.normalised import NormalisedMix, PointwiseNorm
-from nasdsl.runtime.recompute import recomputed
+from nasdsl.runtime.operators.normalised import NormalisedMix, PointwiseNorm
+from nasdsl.runtime.operators.recompute import recomputed
+from nasdsl.runtime.search import bilevel
 from nasdsl.runtime.standalone.basics import autocast
 from nasdsl.runtime.supernet import SupernetBase
 from tests.laws.common import batch

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from nasdsl.runtime.projection import project
-from nasdsl.runtime.regularise import Admm, beta_decay, dirichlet_kl, proximity
 from nasdsl.runtime.rows import Group, Row, parameters_of
+from nasdsl.runtime.search.regularise import Admm, beta_decay, dirichlet_kl, proximity
 
 FORMS = ("prox", "adjusted")
 NORMS = ("plain", "squared")

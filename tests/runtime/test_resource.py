@@ -9,8 +9,8 @@ import torch
 
 from nasdsl.ir.cost import module_count
 from nasdsl.runtime.activation import mean_weights
-from nasdsl.runtime.regularise import resource
 from nasdsl.runtime.rows import parameters_of
+from nasdsl.runtime.search.regularise import resource
 from tests.laws.common import float64, small
 
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from nasdsl.methods import METHODS
-from nasdsl.runtime import bilevel
-from nasdsl.runtime.settings import SEARCH_RULES
+from nasdsl.runtime.search import bilevel
+from nasdsl.runtime.search.settings import SEARCH_RULES
 from nasdsl.runtime.standalone.basics import (
     Meter,
     Mistake,

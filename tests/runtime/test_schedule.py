@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from nasdsl.runtime.schedule import Alternate, Informed, fisher_trace, split
+from nasdsl.runtime.search.schedule import Alternate, Informed, fisher_trace, split
 
 RATIOS = (0.25, 1.0, 4.0, 10.0)
 

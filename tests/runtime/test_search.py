@@ -251,7 +251,7 @@ SETTINGS: dict[str, tuple[dict[str, str], dict[str, dict[str, str]]]] = {
 
 
 def test_every_setting_is_tried() -> None:
-    from nasdsl.runtime.settings import SEARCH_RULES
+    from nasdsl.runtime.search.settings import SEARCH_RULES
 
     # `name` is the data set; digits are never flipped; `early_stop` has a test of its own.
     tried = {n for _, changes in SETTINGS.values() for n in changes}

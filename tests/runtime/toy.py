@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nasdsl.runtime.activation import At
-from nasdsl.runtime.mixed import mix
+from nasdsl.runtime.operators.mixed import mix
 from nasdsl.runtime.supernet import SupernetBase
 from nasdsl.runtime.topology import incidence, subsets
 

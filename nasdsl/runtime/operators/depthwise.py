@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasdsl.runtime.derivatives import once, traced
+from nasdsl.runtime.operators.derivatives import once, traced
 
 WIDEST = 3
 """Columns of a filter whose gradient one call of the fast kernel finds."""

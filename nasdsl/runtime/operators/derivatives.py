@@ -48,7 +48,7 @@ def once(backward: _F) -> _F:
     def run(ctx: Any, *incoming: Any) -> Any:
         if torch.is_grad_enabled():
             raise RuntimeError(
-                "this operation has a first derivative only: compute inside nasdsl.runtime.derivatives.twice"
+                "this operation has a first derivative only: compute inside nasdsl.runtime.operators.derivatives.twice"
             )
         return backward(ctx, *incoming)
 

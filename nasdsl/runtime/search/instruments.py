@@ -18,13 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nasdsl.runtime.activation import mean_weights
-from nasdsl.runtime.bilevel import Batch, Loss
-from nasdsl.runtime.curvature import Eigen, dominant_eigenvalue
 from nasdsl.runtime.rows import Group, Matrices, parameters_of
-from nasdsl.runtime.stopping import EarlyStop, Epoch
+from nasdsl.runtime.search.bilevel import Batch, Loss
+from nasdsl.runtime.search.curvature import Eigen, dominant_eigenvalue
+from nasdsl.runtime.search.stopping import EarlyStop, Epoch
+from nasdsl.runtime.search.undisturbed import batch_statistics, constant, kept, same_draws, undisturbed
 from nasdsl.runtime.supernet import Choices, SupernetBase
 from nasdsl.runtime.topology import NodeTopology
-from nasdsl.runtime.undisturbed import batch_statistics, constant, kept, same_draws, undisturbed
 
 Accuracy = Callable[[SupernetBase, Sequence[Batch]], float]
 """Share of examples that a supernet labels right."""

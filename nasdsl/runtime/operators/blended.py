@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasdsl.runtime.depthwise import Geometry, depthwise
-from nasdsl.runtime.derivatives import once, traced
+from nasdsl.runtime.operators.depthwise import Geometry, depthwise
+from nasdsl.runtime.operators.derivatives import once, traced
 
 EPS = 1e-5
 """Added to a filter's norm."""

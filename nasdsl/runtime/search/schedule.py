@@ -15,7 +15,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from nasdsl.runtime.precision import wide
+from nasdsl.runtime.operators.precision import wide
 
 
 @attrs.define

@@ -1,7 +1,7 @@
 """Both steps of a bilevel search as CUDA graphs: recorded once, then replayed.
 
 Takes a supernet, its optimisers and settings; returns losses. Invariant: a replayed step is the
-step of `nasdsl.runtime.bilevel`, and everything that a schedule changes (learning rate,
+step of `nasdsl.runtime.search.bilevel`, and everything that a schedule changes (learning rate,
 temperature, strength of the penalty) is a tensor that the graph reads, never a number in it.
 
 A step launches thousands of small kernels; a replay launches one graph. What a graph cannot
@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nasdsl.runtime.bilevel import Batch, Manner, step
+from nasdsl.runtime.search.bilevel import Batch, Manner, step
 from nasdsl.runtime.standalone.basics import Mistake
 from nasdsl.runtime.supernet import SupernetBase
 from nasdsl.runtime.topology import NodeTopology, Regulariser
@@ -143,12 +143,12 @@ class TensorSteps:
         self.net.temperature = self.temperature  # type: ignore[assignment]
 
     def weight_step(self, batch: Batch) -> Tensor:
-        """See `nasdsl.runtime.bilevel.weight_step`."""
+        """See `nasdsl.runtime.search.bilevel.weight_step`."""
         manner = Manner(self.clip, self.cast(), self.accumulate)
         return step(self.net, self.net.weight_parameters(), batch, self.sgd, F.cross_entropy, None, manner)
 
     def architecture_step(self, batch: Batch) -> Tensor:
-        """See `nasdsl.runtime.bilevel.architecture_step`."""
+        """See `nasdsl.runtime.search.bilevel.architecture_step`."""
         # The tensor stands where a number stood: it divides and multiplies as one.
         temperature: Any = self.temperature
         extra = None if self.regulariser is None else self.regulariser.loss(self.nodes, temperature)

@@ -21,7 +21,7 @@ its mean and M_i = G' z_i, the backward pass needs M_i and one product more:
 
 Statistics are of centred rows: the form E[z z'] - m m' loses three digits where the mean
 is a hundred times the deviation. Under autocast images are in its format, statistics and all
-sums over pixels in float32 (`nasdsl.runtime.precision`).
+sums over pixels in float32 (`nasdsl.runtime.operators.precision`).
 
 `torch.compile` sees the same algebra as plain operations: it makes the backward pass itself.
 """
@@ -35,8 +35,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasdsl.runtime.derivatives import once, traced
-from nasdsl.runtime.precision import LOW, dot, image_format, product, wide, without_autocast
+from nasdsl.runtime.operators.derivatives import once, traced
+from nasdsl.runtime.operators.precision import LOW, dot, image_format, product, wide, without_autocast
 
 Rows = Tensor
 """An image (B, C, H, W) as rows (B*H*W, C)."""

@@ -25,10 +25,10 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from nasdsl.runtime.bilevel import Batch, Loss
-from nasdsl.runtime.derivatives import twice
+from nasdsl.runtime.operators.derivatives import twice
+from nasdsl.runtime.search.bilevel import Batch, Loss
+from nasdsl.runtime.search.undisturbed import constant, kept, same_draws
 from nasdsl.runtime.supernet import SupernetBase
-from nasdsl.runtime.undisturbed import constant, kept, same_draws
 
 Cast = Callable[[], AbstractContextManager[object]]
 

@@ -2,7 +2,7 @@
 
 Takes a function that computes the loss, returns an eigenvalue of its Hessian. Invariant: parameters are
 afterwards what they were, to the last bit, and no gradient is left behind; buffers and generators are the
-caller's (`nasdsl.runtime.undisturbed`).
+caller's (`nasdsl.runtime.search.undisturbed`).
 
 Zela et al.: Understanding and Robustifying Differentiable Architecture Search. ICLR 2020, arXiv 1909.09656.
 """
@@ -16,8 +16,8 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from nasdsl.runtime.derivatives import twice
-from nasdsl.runtime.undisturbed import kept
+from nasdsl.runtime.operators.derivatives import twice
+from nasdsl.runtime.search.undisturbed import kept
 
 Product = Callable[[Tensor], Tensor]
 """Times the Hessian: (n,) to (n,), float64 on the CPU, all parameters side by side."""

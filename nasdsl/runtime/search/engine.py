@@ -15,18 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasdsl.runtime import bilevel
 from nasdsl.runtime.activation import concentration, mean_weights
-from nasdsl.runtime.bilevel import Batch
-from nasdsl.runtime.captured import Captured, TensorSteps
-from nasdsl.runtime.hypergradient import Unrolled
-from nasdsl.runtime.instruments import Instruments
 from nasdsl.runtime.projection import project
-from nasdsl.runtime.regularise import Admm, beta_decay, dirichlet_kl, proximity, resource
 from nasdsl.runtime.rows import parameters_of
-from nasdsl.runtime.schedule import Alternate, Informed, fisher_trace
+from nasdsl.runtime.search import bilevel
+from nasdsl.runtime.search.bilevel import Batch
+from nasdsl.runtime.search.captured import Captured, TensorSteps
+from nasdsl.runtime.search.hypergradient import Unrolled
+from nasdsl.runtime.search.instruments import Instruments
+from nasdsl.runtime.search.regularise import Admm, beta_decay, dirichlet_kl, proximity, resource
+from nasdsl.runtime.search.schedule import Alternate, Informed, fisher_trace
+from nasdsl.runtime.search.stopping import EarlyStop
 from nasdsl.runtime.standalone.basics import cosine, stable_seed
-from nasdsl.runtime.stopping import EarlyStop
 from nasdsl.runtime.supernet import Choices, SupernetBase
 from nasdsl.runtime.topology import Regulariser, temperature_at
 

@@ -4,7 +4,7 @@ Takes scalars and tensors, returns tensors. Invariant: the function and its firs
 of `sum_i weights[i] * outputs[i]`; the gradient of a weight is the inner product of the incoming
 gradient with its term. No product is formed, and the terms are kept for the backward pass only where
 weights want a gradient. A second derivative is refused, never wrong, but inside
-`nasdsl.runtime.derivatives.twice`.
+`nasdsl.runtime.operators.derivatives.twice`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from nasdsl.runtime.activation import Idle
-from nasdsl.runtime.derivatives import once, traced
-from nasdsl.runtime.precision import dot
+from nasdsl.runtime.operators.derivatives import once, traced
+from nasdsl.runtime.operators.precision import dot
 
 
 def mix(weights: Sequence[Tensor], outputs: Sequence[Tensor]) -> Tensor:

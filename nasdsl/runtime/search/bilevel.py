@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasdsl.runtime.schedule import split
+from nasdsl.runtime.search.schedule import split
 from nasdsl.runtime.standalone.basics import Mistake
 from nasdsl.runtime.standalone.data import Data, Stream, divide
 from nasdsl.runtime.standalone.training import make_sgd
