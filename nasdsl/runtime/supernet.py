@@ -275,6 +275,10 @@ class SupernetBase(nn.Module):
             logits = self._values(decision)
             best = max(range(len(logits)), key=lambda i: logits[i])
             return tuple(decision["entries"][best])
+        if decision["high"] >= len(
+            decision["options"]
+        ):  # nothing to rank, and an input may have no operations
+            return tuple(decision["options"])
         by_path = {d["path"]: d for d in self.DECISIONS}
         shares = self._edge_shares()
         strength = []

@@ -291,6 +291,25 @@ def test_an_edge_of_which_everything_was_pruned_is_the_last_to_be_kept() -> None
     agrees(net)
 
 
+@pytest.mark.parametrize("topology", ["sum", "softmax", "subsets"])
+@pytest.mark.parametrize("method", ["darts", "cbo", "gdas"])
+def test_inputs_that_are_all_kept_need_no_operations_to_be_ranked_by(method: str, topology: str) -> None:
+    """One of the two has a choice of an operation, the other is taken as it is."""
+    text = """space two { input image(3, 8, 8)
+      cell c(a) { x = a >> conv(1)  y = a >> conv(3)
+        n = sum of choose 2 from (x via choose { conv(3), id, p: avg_pool(3) }, y)
+        return n }
+      network { stem: conv(3, 4)  body: c  head: global_pool >> linear(10) } }"""
+    space = Space(checked(text))
+    with float64():
+        program = space.compile(method, settings={"topology": topology})
+        net, x = program.supernet(), batch(space, 2)
+        agrees(net)
+        assert space.count() == 3
+        for arch in space.sample(3, seed=0):
+            holds_at(program, net, arch, x)
+
+
 # --- random spaces ---------------------------------------------------------------------------------
 
 few = settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
