@@ -12,12 +12,13 @@ from functools import cached_property
 
 import attrs
 
+from nasdsl.codegen.decisions import decision_data
 from nasdsl.codegen.emit import network_code, supernet_code
 from nasdsl.codegen.layout import layout_line
 from nasdsl.codegen.lower import lower_module
 from nasdsl.codegen.lowered import Home, Lowered, module_paths
 from nasdsl.codegen.source import PythonCode
-from nasdsl.codegen.variables import decision_data, variables
+from nasdsl.codegen.variables import variables
 from nasdsl.diagnostics import did_you_mean
 from nasdsl.errors import UserError
 from nasdsl.ir.graph import Module, Stage

@@ -1,6 +1,6 @@
-"""Architecture variables as classes, and what the runtime must know of them.
+"""Architecture variables as classes.
 
-Takes Graph[RELAXED] and the decision table, returns class texts and plain data.
+Takes Graph[RELAXED], returns class texts and where the variables of a decision are.
 Invariant: all variables of one shape and role of an owner are rows of one
 parameter; the products that mixed operations need are made once a forward pass,
 however often a cell is used.
@@ -10,32 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from math import comb, log
-from typing import Any
 
 import attrs
 
 from nasdsl.codegen.source import ATTRIBUTES, CLASSES, Namespace, class_name, comment, identifier, literal
-from nasdsl.ir.cost import node_count
-from nasdsl.ir.graph import Graph, Module, Use
-from nasdsl.ir.homes import around, homes
+from nasdsl.ir.graph import Graph, Module
 from nasdsl.ir.nodes import (
     AnyNode,
     ArchType,
     Arith,
     Blend,
     Dist,
-    Gather,
     Marginal,
     Merge,
     Mix,
-    Op,
-    Select,
     Var,
-    Weight,
 )
-from nasdsl.ops import PRIMITIVES
-from nasdsl.passes.relax import subsets
-from nasdsl.space.decisions import DecisionTable
 
 _INITIAL = {
     "normal": "1e-3 * torch.randn({shape})",
@@ -99,7 +89,7 @@ def variables(module: Module, taken: tuple[str, ...] = ()) -> Variables:
     for graph in module.graphs:
         nodes = {n.id: n for n in graph.nodes if isinstance(n.type, ArchType)}
         if nodes:
-            by_form.setdefault(_form(graph), {}).update(nodes)
+            by_form.setdefault(form_of(graph), {}).update(nodes)
     used = {form: _vectors(module, form) for form in by_form}
     mixes = [n for g in module.graphs for n in g.nodes if isinstance(n, Mix)]
     sparse = {v for m in mixes if m.sparse for v in m.operands[: m.vectors]}
@@ -119,7 +109,7 @@ def variables(module: Module, taken: tuple[str, ...] = ()) -> Variables:
     owners: dict[str, tuple[str, VariableClass]] = {}
     keys = Namespace(ATTRIBUTES)
     for use in module.uses():
-        form = _form(use.graph)
+        form = form_of(use.graph)
         if form in classes and use.owner not in owners:
             owners[use.owner] = (keys.fresh(use.owner or "network"), classes[form])
     forms = {d.form for nodes in by_form.values() for d in _of_operations(nodes)}
@@ -135,7 +125,7 @@ def _always(module: Module) -> dict[tuple[str, str], tuple[str, ...]]:
             if isinstance(node, Merge) and node.decision is not None:
                 pairs = zip(node.names, node.operands, strict=True)
                 fixed = tuple(n for n, o in pairs if not isinstance(graph.by_id[o], Mix))
-                found[_form(graph), node.decision] = fixed
+                found[form_of(graph), node.decision] = fixed
     return found
 
 
@@ -145,7 +135,7 @@ def _of_operations(nodes: Mapping[str, AnyNode]) -> list[Dist]:
     return [d for d in found if isinstance(v := nodes[d.operands[0]], Var) and v.role == "op"]
 
 
-def _form(graph: Graph) -> str:
+def form_of(graph: Graph) -> str:
     """Structural variants of one cell share their variables."""
     return graph.name.split("__")[0]
 
@@ -154,7 +144,7 @@ def _vectors(module: Module, form: str) -> list[str]:
     """Ids of the vectors that mixed operations read, in order of use."""
     found: dict[str, None] = {}
     for graph in module.graphs:
-        if _form(graph) == form:
+        if form_of(graph) == form:
             for node in graph.nodes:
                 if isinstance(node, Mix):
                     found.update(dict.fromkeys(node.operands[: node.vectors]))
@@ -379,124 +369,3 @@ def _initial(var: Var, shape: tuple[int, ...], rows: tuple[str, ...] = ()) -> st
         values = [-log(comb(len(r), r.count("1"))) for r in rows]
         return f"torch.tensor({[round(v, 12) + 0.0 for v in values]})"
     return _INITIAL[var.init].format(shape=", ".join(map(str, shape)), entries=shape[-1])
-
-
-def decision_data(table: DecisionTable, space: Module, made: Variables) -> tuple[dict[str, Any], ...]:
-    """One mapping a decision, for `SupernetBase.DECISIONS`; `space` is the module before it was relaxed."""
-    edges = _edge_decisions(space)
-    sums = _sums(space)
-    kinds = _kinds(space)
-    data: list[dict[str, Any]] = []
-    for decision in table.decisions:
-        owner = max(
-            (o for o in made.owners if o == "" or decision.path.startswith(f"{o}.")), key=len, default=None
-        )
-        local = decision.path[len(owner) + 1 :] if owner else decision.path
-        slot = made.owners[owner][1].slots.get(local) if owner is not None else None
-        entry: dict[str, Any] = {
-            "path": decision.path,
-            "kind": decision.kind,
-            "options": decision.options,
-            "when": None
-            if decision.when is None
-            else tuple((e.decision, e.option) for (e,) in decision.when),
-            "owner": owner,
-            "parameter": slot.parameter if slot else None,
-            "row": slot.row if slot else None,
-            "entries": slot.entries if slot else decision.options,
-            "none": None,
-        }
-        if decision.kind == "op":
-            extra = [i for i, e in enumerate(entry["entries"]) if e not in decision.options]
-            entry["none"] = extra[0] if extra else None
-            absent = [o for o in decision.options if o not in entry["entries"]]
-            entry["absent"] = absent[0] if absent else None
-            entry["sum"] = sums.get((_owner_form(made, owner), local), local)
-            entry["skips"] = tuple(o for o in decision.options if o in kinds.skips)
-            entry["learnable"] = tuple(o for o in decision.options if o in kinds.learnable)
-            entry["macs"] = tuple(kinds.macs.get((decision.path, e), 0) for e in entry["entries"])
-        else:
-            prefix = f"{owner}." if owner else ""
-            named = edges.get((_owner_form(made, owner), local), {})
-            entry["edges"] = {s: prefix + named[s] if named.get(s) else None for s in decision.options}
-            entry["always"] = made.always.get((_owner_form(made, owner), local), ())
-            entry["high"] = decision.high
-            entry["node"] = local.rpartition(".")[0]
-            entry["role"] = slot.role if slot else None
-            if slot and slot.role == "inputs":
-                entry["rows"] = slot.rows
-                chosen = subsets(len(decision.options), decision.low, decision.high)
-                entry["entries"] = tuple(tuple(decision.options[i] for i in c) for c in chosen)
-        data.append(entry)
-    return tuple(data)
-
-
-@attrs.frozen
-class _Kinds:
-    """Options by name: those that hand on their input somewhere, and those that hold weights somewhere.
-
-    A skip connection with a stride has weights, but is one by its name. `macs` are the multiply-accumulates
-    of every option of every decision, for one example, over all places that the decision is about.
-    """
-
-    skips: frozenset[str]
-    learnable: frozenset[str]
-    macs: Mapping[tuple[str, str], int]
-
-
-def _kinds(space: Module) -> _Kinds:
-    skips, learnable = set(), set()
-    macs: dict[tuple[str, str], int] = {}
-    uses: dict[str, list[Use]] = {}
-    for use in space.uses():
-        uses.setdefault(use.graph.name, []).append(use)
-    for graph in space.graphs:
-        selects = [n for n in graph.nodes if isinstance(n, Select)]
-        found = homes(graph) if selects else {}
-        inside: dict[tuple[str, str], list[AnyNode]] = {}
-        for node in graph.nodes if selects else ():
-            for home in around(found, node.id):
-                inside.setdefault(home, []).append(node)
-        for select in selects:
-            for option, operand in zip(select.options, select.operands, strict=True):
-                members = inside.get((select.id, operand), [])
-                for use in uses.get(graph.name, ()):
-                    key = (use.decision(select.decision), option)
-                    cost = sum(node_count(graph, m, use.sizes).macs for m in members)
-                    macs[key] = macs.get(key, 0) + cost
-                if any(isinstance(m, Weight) for m in members):
-                    learnable.add(option)
-                elif all(isinstance(m, Op) and PRIMITIVES[m.op].identity for m in members):
-                    skips.add(option)
-    return _Kinds(frozenset(skips), frozenset(learnable), macs)
-
-
-def _sums(space: Module) -> dict[tuple[str, str], str]:
-    """For every choice of an operation that a sum reads, the node that the sum is."""
-    found: dict[tuple[str, str], str] = {}
-    for graph in space.graphs:
-        for node in graph.nodes:
-            if isinstance(node, Gather) or (isinstance(node, Merge) and node.merge == "sum"):
-                for operand in node.operands:
-                    chosen = graph.by_id[operand]
-                    if isinstance(chosen, Select):
-                        found[_form(graph), chosen.decision] = node.label or node.id
-    return found
-
-
-def _owner_form(made: Variables, owner: str | None) -> str:
-    return made.owners[owner][1].title if owner is not None else ""
-
-
-def _edge_decisions(space: Module) -> dict[tuple[str, str], dict[str, str]]:
-    """For every choice of inputs, the decision of the operation on each of its edges."""
-    found: dict[tuple[str, str], dict[str, str]] = {}
-    for graph in space.graphs:
-        for node in graph.nodes:
-            if not isinstance(node, Gather):
-                continue
-            for name, operand in zip(node.names, node.operands, strict=True):
-                chosen = graph.by_id[operand]
-                if isinstance(chosen, Select):
-                    found.setdefault((_form(graph), node.decision), {})[name] = chosen.decision
-    return found

@@ -241,6 +241,11 @@ CONFLICTS = (
         "set beta_decay=0; dirichlet_kl regularises concentrations",
     ),
     Conflict(
+        {"early_stop": _one_of("eigenvalue"), "hessian_iterations": _one_of(0)},
+        "the rule looks at the dominant eigenvalue, which takes iterations",
+        "set hessian_iterations=5, or early_stop=off",
+    ),
+    Conflict(
         {"activation": _but("dirichlet"), "dirichlet_kl": _but(0)},
         "the divergence is one of Dirichlet distributions",
         "set activation=dirichlet, or dirichlet_kl=0",

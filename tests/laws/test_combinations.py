@@ -46,6 +46,8 @@ AXES: dict[str, tuple[Scalar, ...]] = {
     "weight_steps": (1.0, 2.0, 1.5),
     "informed_split": (False, True),
     "proximity": ("off", "plain", "adjusted"),
+    "early_stop": ("off", "skip", "eigenvalue", "ranking"),
+    "hessian_iterations": (2, 0),
     "admm": (True, False),
     "admm_dual": ("raw", "weights"),
     "constraint_norm": ("plain", "squared"),
@@ -70,7 +72,6 @@ FIXED: Row = {
     "proximity_weight": 0.1,
     "regulariser_delta": 0.01,
     "threshold_growth": 1e6,  # else no informed step were due as early as the second
-    "hessian_iterations": 0,
 }
 DEFAULTS: Row = {s.name: s.default for s in METHODS.load("darts").settings}
 
