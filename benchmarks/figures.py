@@ -188,6 +188,28 @@ def mean_ranks(by_name: Mapping[str, Mapping[int, float]]) -> tuple[dict[str, fl
     return {name: mean(row[i] for row in rows) for i, name in enumerate(by_name)}, seeds
 
 
+def friedman(by_name: Mapping[str, Mapping[int, float]]) -> float | None:
+    """The p of Friedman's test that no configuration differs: ranks are shuffled within every seed.
+
+    Returns:
+        From a fixed sample of shuffles; None with fewer than two configurations or two common seeds.
+    """
+    _, seeds = mean_ranks(by_name)
+    if len(by_name) < 2 or len(seeds) < 2:
+        return None
+    rows = [ranks([by_name[name][seed] for name in by_name]) for seed in seeds]
+    observed = _apart_ranks(rows)
+    rng = random.Random(0)
+    shuffled = ([rng.sample(row, len(row)) for row in rows] for _ in range(DRAWN))
+    far = sum(_apart_ranks(made) >= observed - 1e-9 * observed for made in shuffled)
+    return (far + 1) / (DRAWN + 1)
+
+
+def _apart_ranks(rows: Sequence[Sequence[float]]) -> float:
+    """The sum of squares of the sums of ranks, which grows as they lie apart."""
+    return sum(sum(column) ** 2 for column in zip(*rows, strict=True))
+
+
 def spearman(first: Sequence[float], second: Sequence[float]) -> float:
     """The rank correlation of two columns, equal values sharing their ranks."""
     a, b = ranks(first), ranks(second)

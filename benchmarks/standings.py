@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 from configurations import RANDOM, published
-from figures import Paired, mean_ranks, paired, spearman, summary
+from figures import Paired, friedman, mean_ranks, paired, spearman, summary
 from report import table
 
 import nasdsl
@@ -97,7 +97,8 @@ def rows(judged: Sequence[Record], notation: str | None, metric: str) -> list[Re
             by_name.setdefault(record["configuration"], []).append(record)
     truth = {n: {r["seed"]: r["true"] for r in records} for n, records in by_name.items()}
     sign = -1.0 if better(metric) == "higher" else 1.0
-    standing, common = mean_ranks({n: {s: sign * v for s, v in t.items()} for n, t in truth.items()})
+    signed = {n: {s: sign * v for s, v in t.items()} for n, t in truth.items()}
+    (standing, common), chance = mean_ranks(signed), friedman(signed)
     made = []
     for name, records in by_name.items():
         values = [r["true"] for r in records]
@@ -119,6 +120,7 @@ def rows(judged: Sequence[Record], notation: str | None, metric: str) -> list[Re
                 "mean_rank": standing.get(name),
                 "mean_rank_seeds": common,
                 "mean_rank_among": len(standing),
+                "friedman_p": chance,
                 "published": None if quoted is None else quoted[0],
                 "published_source": None if quoted is None else quoted[1],
             }
@@ -203,9 +205,9 @@ HEADER = (
     "MACs M",
     "skips",
     "cpu s",
-    "less darts",
+    "minus darts",
     "p",
-    "less random",
+    "minus random",
     "p",
     "mean rank",
     "published",
@@ -274,7 +276,7 @@ def notes(made: Sequence[Record], beside: Record, judge: Judge) -> list[str]:
         among, common = made[0]["mean_rank_among"], len(made[0]["mean_rank_seeds"])
         lines.append(
             f"mean rank: among {among} configurations over {seeds(common)} (Friedman), 1 is best; "
-            f"by chance {(among + 1) / 2:.1f}"
+            f"by chance {(among + 1) / 2:.1f}; that none differs: p {_number(made[0]['friedman_p']) or 'unknown'}"
         )
     lines.append(
         "params, MACs: of the found networks at the space's own size. skips: share of all operations"

@@ -12,6 +12,7 @@ import pytest
 from figures import (
     DRAWN,
     EXACT,
+    friedman,
     incomplete_beta,
     mean_ranks,
     paired,
@@ -169,6 +170,16 @@ def test_mean_ranks_are_over_common_seeds() -> None:
     assert (found, common) == ({"a": 2.0, "b": 1.0}, [1])
     assert mean_ranks({"a": {0: 1.0}, "b": {1: 1.0}}) == ({}, [])
     assert mean_ranks({}) == ({}, [])
+
+
+def test_friedman_against_all_shuffles() -> None:
+    """Three configurations and three seeds: 216 arrangements, of which 6 agree in every seed."""
+    agreed = {n: dict.fromkeys(range(3), float(i)) for i, n in enumerate("abc")}
+    assert friedman(agreed) == pytest.approx(6 / 216, abs=0.004)
+    mixed = {n: {s: float((i + s) % 3) for s in range(3)} for i, n in enumerate("abc")}
+    assert friedman(mixed) == 1.0
+    assert friedman({"a": {0: 1.0, 1: 2.0}}) is None
+    assert friedman({"a": {0: 1.0}, "b": {0: 2.0}}) is None
 
 
 @given(order=st.permutations(list(range(8))))
