@@ -24,6 +24,7 @@ from nasdsl.methods.base import Scalar
 from nasdsl.methods.gradient import CONFLICTS, Conflict
 from nasdsl.runtime.search.engine import Engine
 from nasdsl.runtime.supernet import SupernetBase
+from nasdsl.space.checked import CheckedSpace
 
 Row = dict[str, Scalar]
 Pair = tuple[str, Scalar, str, Scalar]
@@ -77,6 +78,11 @@ DEFAULTS: Row = {s.name: s.default for s in METHODS.load("darts").settings}
 
 
 # --- the table -------------------------------------------------------------------------
+
+
+@cache
+def checked_space(name: str) -> CheckedSpace:
+    return nasdsl.load(name, **SPACES[name]).checked
 
 
 def conflict_of(row: Mapping[str, Scalar]) -> Conflict | None:
@@ -326,7 +332,7 @@ def test_every_setting_that_a_cure_names_cures(conflict: Conflict, given: Row) -
 def test_every_method_refuses_them(method: str, conflict: Conflict, given: Row) -> None:
     """Whatever a method's defaults are: that or another conflict of theirs is named."""
     chosen = METHODS.load(method)
-    checked = nasdsl.load("nasbench201", **SPACES["nasbench201"]).checked
+    checked = checked_space("nasbench201")
     with pytest.raises(UserError, match="NAS505"):
         chosen.fits(checked, chosen.resolve(checked, given))
 
@@ -335,7 +341,7 @@ def test_every_method_refuses_them(method: str, conflict: Conflict, given: Row) 
 @pytest.mark.parametrize("method", METHODS.names())
 def test_no_method_refuses_its_own_defaults(method: str, space: str) -> None:
     chosen = METHODS.load(method)
-    checked = nasdsl.load(space, **SPACES[space]).checked
+    checked = checked_space(space)
     for preset in chosen.variants or ("",):
         settings = chosen.resolve(checked, {"preset": preset} if preset else {})
         chosen.fits(checked, settings)

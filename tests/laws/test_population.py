@@ -146,7 +146,13 @@ REDUCED = {
 }
 
 
-@pytest.mark.parametrize("name", REDUCED)
+SLOW = {"darts with two nodes"}
+"""Half a minute and more; `make slow` has them."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in REDUCED]
+)
 def test_distinct_networks_equal_brute_force_and_are_drawn_uniformly(name: str) -> None:
     space = space_of(REDUCED[name])
     every = brute_force(space)
@@ -192,7 +198,7 @@ LIMITED = """space l {{ input image(3, 8)  {limits}
     "limits",
     [
         "limit params <= 400",
-        "limit macs > 20k",
+        pytest.param("limit macs > 20k", marks=pytest.mark.slow),
         "limit params >= 250  limit params < 500",
         "limit depth <= 4",
         "limit depth >= 5  limit macs <= 40k",
