@@ -187,6 +187,19 @@ def test_the_cost_of_a_draw_is_that_of_its_architecture(name: str) -> None:
     assert macs(child, x) < everything / 2
 
 
+@pytest.mark.xfail(strict=True, reason="a sum of which nothing runs takes its shape from its first candidate")
+def test_where_every_edge_draws_none_no_candidate_runs_and_no_statistics_move() -> None:
+    net = program_of("darts", "gdas", "-simplify").supernet(seed=0)
+    choices = [d for d in net.DECISIONS if d["kind"] == "op"]
+    with torch.no_grad():
+        for choice in choices:
+            net.logits(choice).fill_(-1e4)[choice["none"]] = 0.0
+    where = candidates(program_of("darts", "gdas", "-simplify"))
+    with calls_of(net) as calls:
+        net(batch(nasdsl.load("darts", **SIZES["darts"])))
+    assert not ran(calls, where)
+
+
 # --- clipped ------------------------------------------------------------------------------------
 
 
