@@ -146,7 +146,7 @@ REDUCED = {
 }
 
 
-SLOW = {"darts with two nodes"}
+SLOW = {"darts with two nodes", "chosen inputs"}
 """Half a minute and more; `make slow` has them."""
 
 
@@ -203,7 +203,7 @@ LIMITED = """space l {{ input image(3, 8)  {limits}
         "limit depth <= 4",
         "limit depth >= 5  limit macs <= 40k",
         "limit edges <= 2",
-        "limit params <= 420  limit macs <= 30k",
+        pytest.param("limit params <= 420  limit macs <= 30k", marks=pytest.mark.slow),
     ],
 )
 def test_limits_keep_exactly_those_that_meet_them(limits: str) -> None:
