@@ -1,18 +1,19 @@
 """Statistics of a few seeds: intervals, paired tests, ranks, spreads.
 
-Takes numbers, returns numbers; no distribution is drawn from where an exact value can be had. Invariant:
-a p-value counts the observed arrangement, so it is never 0; what one seed cannot tell is None.
+Takes numbers, returns numbers; distributions, ranks and permutation tests are scipy's. Invariant: a test
+counts all arrangements where there are few and a fixed sample where there are many, the observed one
+always among them, so a p is never 0; what one seed cannot tell is None.
 """
 
 from __future__ import annotations
 
-import math
-import random
 from collections.abc import Mapping, Sequence
-from itertools import product
 from statistics import mean, stdev
+from typing import Any
 
 import attrs
+import numpy
+from scipy import stats
 
 EXACT = 16
 """Differences up to which all sign patterns are counted; beyond, a fixed sample of them is drawn."""
@@ -43,61 +44,8 @@ def summary(values: Sequence[float], level: float = 0.95) -> Summary:
     if len(values) == 1:
         return Summary(1, centre, None, None, None)
     deviation = stdev(values)
-    half = student_quantile(0.5 + level / 2, len(values) - 1) * deviation / math.sqrt(len(values))
+    half = float(stats.t.ppf(0.5 + level / 2, len(values) - 1)) * deviation / len(values) ** 0.5
     return Summary(len(values), centre, deviation, centre - half, centre + half)
-
-
-def incomplete_beta(a: float, b: float, x: float) -> float:
-    """The regularised incomplete beta function I_x(a, b), by its continued fraction (Lentz)."""
-    if x <= 0 or x >= 1:
-        return float(x >= 1)
-    if x > (a + 1) / (a + b + 2):
-        return 1.0 - incomplete_beta(b, a, 1.0 - x)
-    scale = math.exp(
-        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    )
-    tiny = 1e-300
-    c, d = 1.0, 1.0 / _apart(1.0 - (a + b) * x / (a + 1), tiny)
-    found = d
-    for m in range(1, 10_000):
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        for term in (even, odd):
-            d = 1.0 / _apart(1.0 + term * d, tiny)
-            c = _apart(1.0 + term / c, tiny)
-            found *= c * d
-        if abs(c * d - 1.0) < 1e-15:
-            break
-    return scale * found / a
-
-
-def _apart(value: float, least: float) -> float:
-    return value if abs(value) > least else least
-
-
-def student_below(t: float, freedom: float) -> float:
-    """P(T <= t) of Student's t."""
-    square = t * t
-    if square < freedom:  # both forms are the same; each is exact where it is used
-        body = math.copysign(0.5 * incomplete_beta(0.5, freedom / 2, square / (freedom + square)), t)
-        return 0.5 + body
-    tail = 0.5 * incomplete_beta(freedom / 2, 0.5, freedom / (freedom + square))
-    return 1.0 - tail if t > 0 else tail
-
-
-def student_quantile(p: float, freedom: float) -> float:
-    """The t with P(T <= t) = p, by bisection."""
-    if not 0 < p < 1:
-        raise ValueError(f"a quantile is asked at 0 < p < 1, not {p}")
-    low, high = -1.0, 1.0
-    while student_below(low, freedom) > p:
-        low *= 2
-    while student_below(high, freedom) < p:
-        high *= 2
-    for _ in range(200):
-        middle = (low + high) / 2
-        low, high = (middle, high) if student_below(middle, freedom) < p else (low, middle)
-    return (low + high) / 2
 
 
 def variances_differ(first: Sequence[float], second: Sequence[float]) -> float | None:
@@ -111,8 +59,7 @@ def variances_differ(first: Sequence[float], second: Sequence[float]) -> float |
     above, below = stdev(first) ** 2, stdev(second) ** 2
     if above == 0 or below == 0:
         return None
-    a, b = len(first) - 1, len(second) - 1
-    beyond = incomplete_beta(b / 2, a / 2, b / (b + a * above / below))
+    beyond = float(stats.f.sf(above / below, len(first) - 1, len(second) - 1))
     return min(1.0, 2 * min(beyond, 1 - beyond))
 
 
@@ -144,76 +91,70 @@ def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Paired | 
 
 def sign_flips(differences: Sequence[float]) -> Paired:
     """The sign-flip permutation test of paired differences: how many patterns are as far from 0."""
-    count = len(differences)
-    observed = abs(sum(differences))
-    slack = 1e-9 * max(1e-300, sum(map(abs, differences)))
-    if count <= EXACT:
-        patterns = product((1, -1), repeat=count)
-        far = sum(_flipped(p, differences) >= observed - slack for p in patterns)
-        return Paired(count, mean(differences), far / 2**count, 2.0 ** (1 - count), exact=True)
-    rng = random.Random(0)
-    drawn = ([rng.choice((1, -1)) for _ in differences] for _ in range(DRAWN))
-    far = sum(_flipped(p, differences) >= observed - slack for p in drawn)
-    p = (far + 1) / (DRAWN + 1)
-    return Paired(count, mean(differences), p, 1 / (DRAWN + 1), exact=False)
+    count, exact = len(differences), len(differences) <= EXACT
+    least = 2.0 ** (1 - count) if exact else 1 / (DRAWN + 1)
+    if count == 1:  # either sign is as far
+        return Paired(1, differences[0], 1.0, 1.0, exact=True)
+    scale = sum(map(abs, differences)) or 1.0
+
+    def distance(flipped: Any, axis: int) -> Any:
+        return numpy.round(abs(flipped.sum(axis)) / scale, 9)  # rounding hides no tie
+
+    p = _permuted((differences,), distance, numpy.inf if exact else DRAWN)
+    return Paired(count, mean(differences), p, least, exact)
 
 
-def _flipped(pattern: Sequence[int], differences: Sequence[float]) -> float:
-    return abs(sum(s * d for s, d in zip(pattern, differences, strict=True)))
+def _permuted(samples: Sequence[Sequence[float]], statistic: Any, resamples: float) -> float:
+    """The share of arrangements within pairs, or of signs, whose statistic is no smaller than the observed one."""
+    found = stats.permutation_test(
+        samples,
+        statistic,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=resamples,
+        alternative="greater",
+        rng=numpy.random.default_rng(0),
+    )
+    return float(found.pvalue)
 
 
-def ranks(values: Sequence[float]) -> list[float]:
-    """Ranks from 1 for the lowest; equal values share the mean of theirs."""
-    order = sorted(range(len(values)), key=values.__getitem__)
-    found = [0.0] * len(values)
-    start = 0
-    while start < len(order):
-        end = start
-        while end + 1 < len(order) and values[order[end + 1]] == values[order[start]]:
-            end += 1
-        for place in order[start : end + 1]:
-            found[place] = (start + end) / 2 + 1
-        start = end + 1
-    return found
+def ranks_by_seed(by_name: Mapping[str, Mapping[int, float]]) -> tuple[Any, list[int]]:
+    """Ranks from 1 for the lowest figure within every seed that all have, (seeds, names); and those seeds.
+
+    Equal figures share the mean of their ranks.
+    """
+    seeds = sorted(set.intersection(*(set(v) for v in by_name.values()))) if by_name else []
+    rows = [[by_name[name][seed] for name in by_name] for seed in seeds]
+    return stats.rankdata(rows, axis=1) if rows else numpy.zeros((0, len(by_name))), seeds
 
 
 def mean_ranks(by_name: Mapping[str, Mapping[int, float]]) -> tuple[dict[str, float], list[int]]:
     """Friedman's mean ranks: 1 is the lowest figure, over the seeds that all have; and those seeds."""
-    if not by_name:
-        return {}, []
-    seeds = sorted(set.intersection(*(set(v) for v in by_name.values())))
-    if not seeds:
-        return {}, []
-    rows = [ranks([by_name[name][seed] for name in by_name]) for seed in seeds]
-    return {name: mean(row[i] for row in rows) for i, name in enumerate(by_name)}, seeds
+    rows, seeds = ranks_by_seed(by_name)
+    return (dict(zip(by_name, rows.mean(0).tolist(), strict=True)) if seeds else {}), seeds
 
 
 def friedman(by_name: Mapping[str, Mapping[int, float]]) -> float | None:
     """The p of Friedman's test that no configuration differs: ranks are shuffled within every seed.
 
+    Its statistic, the sum of squares of the sums of ranks, grows as they lie apart. Counted over shuffles,
+    because with a few seeds the distribution that `scipy.stats.friedmanchisquare` assumes is far off.
+
     Returns:
-        From a fixed sample of shuffles; None with fewer than two configurations or two common seeds.
+        None with fewer than two configurations or two common seeds.
     """
-    _, seeds = mean_ranks(by_name)
+    rows, seeds = ranks_by_seed(by_name)
     if len(by_name) < 2 or len(seeds) < 2:
         return None
-    rows = [ranks([by_name[name][seed] for name in by_name]) for seed in seeds]
-    observed = _apart_ranks(rows)
-    rng = random.Random(0)
-    shuffled = ([rng.sample(row, len(row)) for row in rows] for _ in range(DRAWN))
-    far = sum(_apart_ranks(made) >= observed - 1e-9 * observed for made in shuffled)
-    return (far + 1) / (DRAWN + 1)
 
+    def apart(*columns: Any, axis: int) -> Any:
+        return sum(column.sum(axis) ** 2 for column in columns)
 
-def _apart_ranks(rows: Sequence[Sequence[float]]) -> float:
-    """The sum of squares of the sums of ranks, which grows as they lie apart."""
-    return sum(sum(column) ** 2 for column in zip(*rows, strict=True))
+    return _permuted(list(rows.T), apart, DRAWN)
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float:
-    """The rank correlation of two columns, equal values sharing their ranks."""
-    a, b = ranks(first), ranks(second)
-    middle = (len(a) + 1) / 2
-    up = sum((x - middle) * (y - middle) for x, y in zip(a, b, strict=True))
-    down = math.sqrt(sum((x - middle) ** 2 for x in a) * sum((y - middle) ** 2 for y in b))
-    return up / down if down else math.nan
+    """The rank correlation of two columns, equal values sharing their ranks; NaN for a constant one."""
+    if len(set(first)) < 2 or len(set(second)) < 2:
+        return float("nan")
+    return float(stats.spearmanr(first, second).statistic)
