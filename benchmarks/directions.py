@@ -10,16 +10,15 @@ with that part and nothing else, over the same seeds, in cells that `evaluation.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import mean, stdev
-from typing import Any
 
 import attrs
 from configurations import PARTS_OF_CBO
-from evaluation import Plan, arguments, described, revision, run_cells, unfinished
+from evaluation import arguments, evaluated
 from figures import paired, variances_differ
-from report import surroundings, table, write_json
-from standings import Judge, Record, mixed
+from report import table, write_json
+from standings import Record
 
 from nasdsl.errors import UserError
 
@@ -114,31 +113,12 @@ def text(small: Sequence[Record], steady: Sequence[Record]) -> str:
 
 def main() -> int:
     args = arguments(__doc__ or "").parse_args()
-    plan = Plan(args)
-    judge = Judge.open(plan.space, plan.published_space, args.benchmark, args.metric)
-    cells, outcomes = run_cells(plan, NEEDED)
-    judged = [judge.judged(c.name, c.seed, c.result) for c in cells if c.result is not None]
-    small, steady = sizes(judged), spreads(judged)
-    missing = unfinished(cells, outcomes)
-    for line in (*(f"missing: {m}" for m in missing), *mixed(judged)):
-        print(line)
+    found = evaluated(args, NEEDED, "directions")
+    small, steady = sizes(found.judged), spreads(found.judged)
     print(text(small, steady))
     if args.json is not None:
-        found: Mapping[str, Any] = {
-            "benchmark": "directions",
-            "arguments": described(args),
-            **surroundings(args.device),
-            "threads": args.threads,
-            "revision": revision(),
-            "metric": judge.metric,
-            "departures": plan.departures(NEEDED),
-            "missing": missing,
-            "sizes": small,
-            "spreads": steady,
-            "cells": judged,
-        }
-        write_json(args.json, found)
-    return 1 if missing else 0
+        write_json(args.json, {**found.record, "sizes": small, "spreads": steady, "cells": found.judged})
+    return 1 if found.missing else 0
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ from configurations import (
 )
 from decoded import FILE, NAME, decode
 from report import surroundings, write_json
-from standings import Judge, markdown, mixed, references, rows, text
+from standings import Judge, Record, markdown, mixed, references, rows, text
 
 import nasdsl
 from nasdsl.api import Program
@@ -331,6 +331,47 @@ def unfinished(cells: Sequence[Cell], outcomes: Sequence[Outcome]) -> list[str]:
     return [f"{c}: {said.get(str(c), 'not there')}" for c in cells if c.result is None]
 
 
+@attrs.frozen
+class Evaluated:
+    """Cells that were run and judged: what a table is made of.
+
+    Attributes:
+        missing: what is to say about cells without a result.
+        record: what a result file says beside its figures.
+    """
+
+    plan: Plan
+    judge: Judge
+    judged: list[Record]
+    missing: list[str]
+    record: dict[str, Any]
+
+
+def evaluated(args: argparse.Namespace, names: Sequence[str], benchmark: str) -> Evaluated:
+    """Runs what is missing of some configurations, judges all of it, and says what to know about it."""
+    plan = Plan(args)
+    judge = Judge.open(plan.space, plan.published_space, args.benchmark, args.metric)
+    departures = plan.departures([n for n in names if n != RANDOM])
+    print("\n".join(["departures from the published protocols:", *(f"  {line}" for line in departures)]))
+    cells, outcomes = run_cells(plan, names)
+    judged = [judge.judged(c.name, c.seed, c.result) for c in cells if c.result is not None]
+    missing = unfinished(cells, outcomes)
+    for line in (*(f"missing: {m}" for m in missing), *mixed(judged)):
+        print(line)
+    record = {
+        "benchmark": benchmark,
+        "arguments": described(args),
+        **surroundings(args.device),
+        "threads": args.threads,
+        "revision": revision(),
+        "metric": judge.metric,
+        "table_sha256": judge.table.digest,
+        "departures": departures,
+        "missing": missing,
+    }
+    return Evaluated(plan, judge, judged, missing, record)
+
+
 def main() -> int:
     parser = arguments(__doc__ or "")
     names = (*CONFIGURATIONS, RANDOM)
@@ -339,35 +380,13 @@ def main() -> int:
         "--methods", nargs="+", choices=names, default=default, metavar="NAME", help=f"of {names}"
     )
     args = parser.parse_args()
-    plan = Plan(args)
-    judge = Judge.open(plan.space, plan.published_space, args.benchmark, args.metric)
-    departures = plan.departures([n for n in args.methods if n != RANDOM])
-    print("\n".join(["departures from the published protocols:", *(f"  {line}" for line in departures)]))
-    cells, outcomes = run_cells(plan, args.methods)
-    judged = [judge.judged(c.name, c.seed, c.result) for c in cells if c.result is not None]
-    made = rows(judged, plan.space.notation, judge.metric)
-    beside = references(judge)
-    missing = unfinished(cells, outcomes)
-    for line in (*(f"missing: {m}" for m in missing), *mixed(judged)):
-        print(line)
-    print((markdown if args.markdown else text)(made, beside, judge))
+    found = evaluated(args, args.methods, "evaluation")
+    made = rows(found.judged, found.plan.space.notation, found.judge.metric)
+    beside = references(found.judge)
+    print((markdown if args.markdown else text)(made, beside, found.judge))
     if args.json is not None:
-        found = {
-            "benchmark": "evaluation",
-            "arguments": described(args),
-            **surroundings(args.device),
-            "threads": args.threads,
-            "revision": revision(),
-            "metric": judge.metric,
-            "table_sha256": judge.table.digest,
-            "departures": departures,
-            "missing": missing,
-            "rows": made,
-            "references": beside,
-            "cells": judged,
-        }
-        write_json(args.json, found)
-    return 1 if missing else 0
+        write_json(args.json, {**found.record, "rows": made, "references": beside, "cells": found.judged})
+    return 1 if found.missing else 0
 
 
 if __name__ == "__main__":
