@@ -76,8 +76,8 @@ def _by_operation(
     }
 
 
-def executed_costs(net: nn.Module, x: torch.Tensor) -> tuple[int, int, torch.Size]:
-    """Parameters, multiply-accumulates of convolutions and linear layers, and the shape, by running the network."""
+def executed_macs(net: nn.Module, x: torch.Tensor) -> tuple[int, torch.Tensor]:
+    """Multiply-accumulates of the convolutions and linear layers that run, for one example, and the output."""
     macs = 0
 
     def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
@@ -90,7 +90,13 @@ def executed_costs(net: nn.Module, x: torch.Tensor) -> tuple[int, int, torch.Siz
 
     hooks = [m.register_forward_hook(count) for m in net.modules()]
     with torch.no_grad():
-        output = net.eval()(x[:1])
+        output = net(x)
     for hook in hooks:
         hook.remove()
+    return macs, output
+
+
+def executed_costs(net: nn.Module, x: torch.Tensor) -> tuple[int, int, torch.Size]:
+    """Parameters, multiply-accumulates and the shape of the output, by running the network."""
+    macs, output = executed_macs(net.eval(), x[:1])
     return sum(p.numel() for p in net.parameters()), macs, output.shape

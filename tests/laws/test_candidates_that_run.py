@@ -19,7 +19,7 @@ from nasdsl.ir.homes import around, homes
 from nasdsl.ir.nodes import Mix, State, Weight
 from nasdsl.runtime.operators import mixed
 from nasdsl.runtime.supernet import SupernetBase
-from tests.laws.common import batch, float64
+from tests.laws.common import batch, executed_macs, float64
 
 SIZES: dict[str, dict[str, object]] = {
     "darts": {"layers": 4, "C": 4, "resolution": 8},
@@ -151,24 +151,6 @@ def test_all_cells_of_a_pass_draw_alike(name: str) -> None:
     assert several > 3
 
 
-def macs(net: nn.Module, x: torch.Tensor) -> int:
-    """Multiply-accumulates of the convolutions that run, each a plain one, one example."""
-    total = 0
-
-    def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        nonlocal total
-        if isinstance(module, nn.Conv2d):
-            kernel = module.kernel_size[0] * module.kernel_size[1]
-            total += output[0].numel() * (module.in_channels // module.groups) * kernel
-
-    hooks = [m.register_forward_hook(count) for m in net.modules()]
-    with torch.no_grad():
-        net(x)
-    for hook in hooks:
-        hook.remove()
-    return total
-
-
 @pytest.mark.parametrize("name", SIZES)
 def test_the_cost_of_a_draw_is_that_of_its_architecture(name: str) -> None:
     """In executed multiply-accumulates: all of the supernet under DARTS, one path of it under GDAS."""
@@ -176,15 +158,16 @@ def test_the_cost_of_a_draw_is_that_of_its_architecture(name: str) -> None:
     whole = program_of(name, "darts", plain)
     drawn = program_of(name, "gdas", plain)
     x = batch(whole.space)
-    everything = macs(whole.supernet(seed=0), x)
+    everything, _ = executed_macs(whole.supernet(seed=0), x)
     net = drawn.supernet(seed=0)
     # Under the mode of the distribution, which evaluation takes, every edge has a known operation.
     arch = drawn.space.sample(1, seed=1)[0]
     net.set_architecture(arch)
     child = drawn.network(arch, inherit=net, form="search")
     torch.manual_seed(0)
-    assert macs(net.train(), x) == macs(net.eval(), x) == macs(child.eval(), x)
-    assert macs(child, x) < everything / 2
+    training, evaluation, alone = (executed_macs(n, x)[0] for n in (net.train(), net.eval(), child.eval()))
+    assert training == evaluation == alone
+    assert alone < everything / 2
 
 
 @pytest.mark.xfail(strict=True, reason="a sum of which nothing runs takes its shape from its first candidate")

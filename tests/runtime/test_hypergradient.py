@@ -28,6 +28,7 @@ from nasdsl.runtime.search.hypergradient import Unrolled
 from nasdsl.runtime.supernet import SupernetBase
 from tests.passes.short import cell
 from tests.passes.twins import PLAIN, first, only, second
+from tests.runtime.steps import same
 from tests.runtime.toy import ToyDarts, batch
 
 HOW = ("exact", "finite")
@@ -277,17 +278,6 @@ def everything(net: SupernetBase, weights: torch.optim.Optimizer) -> dict[str, A
         "generator": torch.get_rng_state(),
         "modes": [m.training for m in net.modules()],
     }
-
-
-def same(one: Any, two: Any) -> bool:
-    """Equal to the last bit, whatever is inside what."""
-    if isinstance(one, Tensor):
-        return isinstance(two, Tensor) and one.dtype == two.dtype and torch.equal(one, two)
-    if isinstance(one, dict):
-        return one.keys() == two.keys() and all(same(v, two[k]) for k, v in one.items())
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(two) and all(map(same, one, two))
-    return bool(one == two)
 
 
 @cache
