@@ -25,8 +25,8 @@ from nasdsl.space.decisions import DecisionTable
 def decision_data(table: DecisionTable, space: Module, made: Variables) -> tuple[dict[str, Any], ...]:
     """One mapping a decision, for `SupernetBase.DECISIONS`; `space` is the module before it was relaxed."""
     edges = _edge_decisions(space)
-    sums = sums_of(space)
-    kinds = kinds_of(space)
+    sums = _sums_of(space)
+    kinds = _kinds_of(space)
     data: list[dict[str, Any]] = []
     for decision in table.decisions:
         owner = max(
@@ -73,7 +73,7 @@ def decision_data(table: DecisionTable, space: Module, made: Variables) -> tuple
 
 
 @attrs.frozen
-class Kinds:
+class _Kinds:
     """Options by name: those that hand on their input somewhere, and those that hold weights somewhere.
 
     A skip connection with a stride has weights, but is one by its name. `macs` are the multiply-accumulates
@@ -85,7 +85,7 @@ class Kinds:
     macs: Mapping[tuple[str, str], int]
 
 
-def kinds_of(space: Module) -> Kinds:
+def _kinds_of(space: Module) -> _Kinds:
     skips, learnable = set(), set()
     macs: dict[tuple[str, str], int] = {}
     uses: dict[str, list[Use]] = {}
@@ -109,10 +109,10 @@ def kinds_of(space: Module) -> Kinds:
                     learnable.add(option)
                 elif all(isinstance(m, Op) and PRIMITIVES[m.op].identity for m in members):
                     skips.add(option)
-    return Kinds(frozenset(skips), frozenset(learnable), macs)
+    return _Kinds(frozenset(skips), frozenset(learnable), macs)
 
 
-def sums_of(space: Module) -> dict[tuple[str, str], str]:
+def _sums_of(space: Module) -> dict[tuple[str, str], str]:
     """For every choice of an operation that a sum reads, the node that the sum is."""
     found: dict[tuple[str, str], str] = {}
     for graph in space.graphs:
