@@ -76,13 +76,12 @@ class SupernetBase(nn.Module):
 
     def logits(self, decision: Mapping[str, Any]) -> Tensor:
         """The variables of a decision, shape (entries,)."""
-        parameter: Tensor = getattr(self.variables[self.OWNERS[decision["owner"]]], decision["parameter"])
+        parameter = self._parameter(decision)
         return parameter if decision["row"] is None else parameter[decision["row"]]
 
     def alive(self, decision: Mapping[str, Any]) -> Tensor | None:
         """Which entries of a decision were not pruned, boolean (entries,); None where nothing is pruned."""
-        name = f"{decision['parameter']}_alive"
-        found: Tensor | None = getattr(self.variables[self.OWNERS[decision["owner"]]], name, None)
+        found = self.pruned().get(self._parameter(decision))
         return found if found is None or decision["row"] is None else found[decision["row"]]
 
     @torch.no_grad()
@@ -92,14 +91,10 @@ class SupernetBase(nn.Module):
         Their variables are set to zero, so that an optimiser's momentum cannot bring them back.
         """
         off = 0
-        for owner in self.OWNERS.values():
-            variables = self.variables[owner]
-            for name, parameter in variables.named_parameters():
-                alive = getattr(variables, f"{name}_alive", None)
-                if alive is not None:
-                    alive &= parameter > 0
-                    parameter.masked_fill_(~alive, 0.0)
-                    off += int((~alive).sum())
+        for parameter, alive in self.pruned().items():
+            alive &= parameter > 0
+            parameter.masked_fill_(~alive, 0.0)
+            off += int((~alive).sum())
         return off
 
     # --- architectures -------------------------------------------------------
@@ -332,7 +327,7 @@ class SupernetBase(nn.Module):
                     NodeTopology(
                         name=decision["node"],
                         owner=decision["owner"],
-                        logits=getattr(variables, decision["parameter"]),
+                        logits=self._parameter(decision),
                         incidence=getattr(variables, decision["rows"]),
                         sources=tuple(decision["options"]),
                     )
