@@ -17,7 +17,7 @@ from nasdsl.runtime.projection import project
 from nasdsl.runtime.rows import Group, Row, parameters_of
 from nasdsl.runtime.search.regularise import Admm, beta_decay, dirichlet_kl, proximity
 
-FORMS = ("prox", "adjusted")
+FORMS = ("plain", "adjusted")
 NORMS = ("plain", "squared")
 seeds = st.integers(0, 2**31)
 
@@ -71,8 +71,8 @@ def test_proximity_is_half_rho_times_the_share_of_the_search_times_the_distances
     weights = weights_of(parameters)
     projected = project(groups, weights)
     distances = [number((weights[p] - projected[p]).detach().square().sum()) for p in parameters]
-    plain = proximity(weights, projected, position, rho, "prox", "plain")
-    squared = proximity(weights, projected, position, rho, "prox", "squared")
+    plain = proximity(weights, projected, position, rho, "plain", "plain")
+    squared = proximity(weights, projected, position, rho, "plain", "squared")
     assert plain.shape == squared.shape == ()
     assert number(plain) == pytest.approx(position * rho / 2 * sum(d**0.5 for d in distances))
     assert number(squared) == pytest.approx(position * rho / 2 * sum(distances))
@@ -82,7 +82,7 @@ def test_proximity_is_half_rho_times_the_share_of_the_search_times_the_distances
 def test_proximity_does_nothing_at_the_start(norm: str) -> None:
     groups, parameters = cells()
     weights = weights_of(parameters)
-    term = proximity(weights, project(groups, weights), 0.0, 1.0, "prox", norm)
+    term = proximity(weights, project(groups, weights), 0.0, 1.0, "plain", norm)
     term.backward()
     assert number(term) == 0.0
     assert not any(p.grad.any() for p in parameters if p.grad is not None)
@@ -111,7 +111,7 @@ def test_the_gradient_of_proximity_points_away_from_the_architecture(seed: int, 
     groups, parameters = cells(seed, owners=1)
     weights = weights_of(parameters)
     projected = project(groups, weights)
-    term = proximity(weights, projected, 1.0, 2.0, "prox", norm)
+    term = proximity(weights, projected, 1.0, 2.0, "plain", norm)
     (gradient,) = torch.autograd.grad(term, parameters)
     gap = (parameters[0] - projected[parameters[0]]).detach()
     expected = 2 * gap if norm == "squared" else gap / gap.norm()
@@ -121,7 +121,7 @@ def test_the_gradient_of_proximity_points_away_from_the_architecture(seed: int, 
 def test_no_gradient_passes_through_the_target() -> None:
     _, (alpha,) = cells(owners=1)
     target = torch.zeros_like(alpha).requires_grad_()
-    proximity({alpha: alpha * 1}, {alpha: target}, 1.0, 1.0, "prox", "plain").backward()
+    proximity({alpha: alpha * 1}, {alpha: target}, 1.0, 1.0, "plain", "plain").backward()
     assert target.grad is None
 
 
@@ -137,7 +137,7 @@ def test_adjusted_proximity_leaves_equal_weights_alone_at_first_and_is_proximity
         early, late = (proximity(weights, projected, t, 1.0, "adjusted", norm) for t in (0.0, 1.0))
         assert number(early) == pytest.approx(0.0, abs=1e-15)
         assert number(late) == pytest.approx(
-            number(proximity(weights, projected, 1.0, 1.0, "prox", norm)), rel=1e-12
+            number(proximity(weights, projected, 1.0, 1.0, "plain", norm)), rel=1e-12
         )
 
 
@@ -160,7 +160,7 @@ def test_a_row_with_one_entry_is_no_division_by_zero() -> None:
     assert term.isfinite()
 
 
-@pytest.mark.parametrize(("form", "norm"), [("proximity", "plain"), ("prox", "euclidean")])
+@pytest.mark.parametrize(("form", "norm"), [("proximity", "plain"), ("plain", "euclidean")])
 def test_an_unknown_word_is_refused(form: str, norm: str) -> None:
     alpha = nn.Parameter(torch.ones(1, 2))
     with pytest.raises(KeyError):
@@ -387,5 +387,5 @@ def test_the_divergence_is_positive_and_adds_up_over_rows_and_matrices(seed: int
 def test_nothing_to_regularise_is_zero() -> None:
     assert number(beta_decay([])) == 0.0
     assert number(dirichlet_kl([], published)) == 0.0
-    assert number(proximity({}, {}, 1.0, 1.0, "prox", "plain")) == 0.0
+    assert number(proximity({}, {}, 1.0, 1.0, "plain", "plain")) == 0.0
     assert number(Admm([], clip, 1.0).penalty({})) == 0.0

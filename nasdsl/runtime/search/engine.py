@@ -65,14 +65,14 @@ class Penalties:
     def total(self) -> Tensor | None:
         """The sum of all parts, shape (); None where there is none."""
         s = self.settings
-        weights = {p: self.weights_of(p, p) for p in self.matrices}
+        read = s["proximity"] != "off" or self.admm is not None or s["resource_weight"]
+        weights = {p: self.weights_of(p, p) for p in self.matrices} if read else {}
         parts = []
         if self.regulariser is not None:
             parts.append(self.regulariser.loss(self.nodes, self.net.temperature))
         if s["proximity"] != "off":
-            form = "prox" if s["proximity"] == "plain" else "adjusted"
             target = project(self.groups, weights, self.net.pruned(), legacy=self.legacy)
-            norm = s["constraint_norm"]
+            form, norm = s["proximity"], s["constraint_norm"]
             parts.append(proximity(weights, target, self.position, s["proximity_weight"], form, norm))
         if self.admm is not None:
             parts.append(self.admm.penalty(weights, self.net.pruned()))

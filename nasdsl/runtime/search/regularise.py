@@ -37,7 +37,7 @@ def proximity(
 ) -> Tensor:
     """How far weights are from the architecture that they stand for.
 
-    `prox` sums t/T rho/2 ||A - Pi|| over the matrices, zero at the start of the search and at any
+    `plain` sums t/T rho/2 ||A - Pi|| over the matrices, zero at the start of the search and at any
     discrete architecture. `adjusted` (`proxadj` in the code) sums rho/2 ||(A - Pi) o h|| with
     h = (1 - t/T) g(A) + t/T, g(x) = 4 (max(x, 1e-4)^(ln 2 / ln K) - 1/2)^2: g(1/K) = 0 and g(1) = 1, so
     that equal weights are not pulled apart early on.
@@ -47,10 +47,10 @@ def proximity(
         projected: Pi(A), taken as constant.
         position: t/T, 0 at the start of the search and 1 at its end.
         weight: rho.
-        form: `prox` or `adjusted`.
+        form: `plain` or `adjusted`.
         norm: `plain` or `squared`.
     """
-    pull = {"prox": _steady, "adjusted": _adjusted}[form]
+    pull = {"plain": _steady, "adjusted": _adjusted}[form]
     terms = []
     for parameter, target in projected.items():
         scale, factors = pull(weights[parameter], position)
