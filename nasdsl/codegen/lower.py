@@ -345,6 +345,8 @@ class _Lowering:
         weights = self._weights(node, range(len(acts)))
         self.forward.append((f"    {weights},", None))
         self._values("(", texts, [self.graph.by_id[a].loc for a in acts], "),")
+        if node.sparse:
+            self.forward.append(("    self,", None))
         self.forward.append((")", None))
         self.text[node.id] = name
 

@@ -114,7 +114,7 @@ def test_an_operation_that_does_not_run_adds_its_bare_weight_as_in_the_code_of_g
         index = runs[0].index(True)
         if ours:
             called = Called(*outputs)
-            total = mix_running(running(weights[0], runs[0], counted=True), called.terms())
+            total = mix_running(running(weights[0], runs[0], counted=True), called.terms(), nn.Module())
             assert called.calls == [int(k == index) for k in range(4)]
         else:
             w = weights[0]
@@ -129,7 +129,7 @@ def test_the_gradient_of_a_bare_weight_is_the_sum_of_what_comes_in() -> None:
     weights = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64, requires_grad=True)
     x, factor = leaves(2)
     parts = (weights[0], Idle(weights[1], counted=True), Idle(weights[2], counted=False))
-    total = mix_running(parts, [lambda: x, _never, _never])
+    total = mix_running(parts, [lambda: x, _never, _never], nn.Module())
     assert torch.equal(total, x)
     (gradient,) = torch.autograd.grad((total * factor).sum(), weights)
     wanted = torch.stack([(x * factor).sum(), factor.sum(), torch.zeros((), dtype=torch.float64)])
@@ -325,7 +325,7 @@ def test_leaving_out_is_the_sum_with_weights_of_zero(idle: tuple[int, ...]) -> N
         weights = torch.tensor([0.4, 0.7, -0.2, 1.0], dtype=torch.float64).requires_grad_()
         called = Called(*outputs)
         if form == "left out":
-            total = mix_running(running(weights, runs, counted=False), called.terms())
+            total = mix_running(running(weights, runs, counted=False), called.terms(), nn.Module())
             assert called.calls == [int(r) for r in runs]
         else:
             kept = weights * torch.tensor(runs)
@@ -340,10 +340,10 @@ def test_nothing_that_runs_is_a_zero() -> None:
     """Trap b: the sum of nothing is an integer, which no batch norm takes."""
     weights = torch.tensor([0.4, 0.7], dtype=torch.float64, requires_grad=True)
     x, _ = leaves(2)
-    total = mix_running(running(weights, [False, False], counted=False), [lambda: x, _never])
+    total = mix_running(running(weights, [False, False], counted=False), [lambda: x, _never], nn.Module())
     assert torch.equal(total, torch.zeros_like(x))
     assert not total.requires_grad
-    counted = mix_running(running(weights, [False, False], counted=True), [lambda: x, _never])
+    counted = mix_running(running(weights, [False, False], counted=True), [lambda: x, _never], nn.Module())
     (gradient,) = torch.autograd.grad(counted.sum(), weights)
     assert torch.equal(gradient, torch.full((2,), float(x.numel()), dtype=torch.float64))
 

@@ -526,7 +526,7 @@ def operation(name: str) -> tuple[Function, list[Tensor]]:
 
         def some(a: Tensor, x: Tensor, y: Tensor) -> Tensor:
             weights = (a[0], Idle(a[1], counted=True), Idle(a[2], counted=False), a[3])
-            return mix_running(weights, (lambda: x, _never, _never, lambda: y)) ** 2
+            return mix_running(weights, (lambda: x, _never, _never, lambda: y), nn.Module()) ** 2
 
         made = some, [(4,), image, image]
     elif kind == "PointwiseNorm":

@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nasdsl.runtime.activation import Idle
 from nasdsl.runtime.operators.derivatives import once, traced
 from nasdsl.runtime.operators.precision import dot
+from nasdsl.runtime.operators.recompute import OnCopies
 
 
 def mix(weights: Sequence[Tensor], outputs: Sequence[Tensor]) -> Tensor:
@@ -40,12 +41,17 @@ def mix(weights: Sequence[Tensor], outputs: Sequence[Tensor]) -> Tensor:
     return made
 
 
-def mix_running(weights: Sequence[Tensor | Idle], terms: Sequence[Callable[[], Tensor]]) -> Tensor:
+def mix_running(
+    weights: Sequence[Tensor | Idle], terms: Sequence[Callable[[], Tensor]], home: nn.Module
+) -> Tensor:
     """`mix` over the terms that run; the others are never computed.
+
+    Where nothing runs, the first term does for its shape, and moves no statistics.
 
     Args:
         weights: scalars, shape (), those of terms that do not run marked `Idle`.
         terms: make a tensor each, all of one shape.
+        home: what holds the modules that the terms call.
 
     Returns:
         A tensor of that shape; zeros where nothing runs.
@@ -55,7 +61,7 @@ def mix_running(weights: Sequence[Tensor | Idle], terms: Sequence[Callable[[], T
     if chosen:
         total = mix([w for w, _ in chosen], [term() for _, term in chosen])
     else:
-        with torch.no_grad():  # for its shape
+        with torch.no_grad(), OnCopies(home):
             total = torch.zeros_like(terms[0]())
     bare = [w.weight for w in weights if isinstance(w, Idle) and w.counted and w.weight.requires_grad]
     return total + torch.stack(bare).sum().to(total.dtype) if bare else total
