@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import torch
 
     from nasdsl.compiler import Compilation
+    from nasdsl.identity.costs import PathCosts
     from nasdsl.identity.distinct import Tally
     from nasdsl.identity.population import Population
     from nasdsl.runtime.supernet import SupernetBase
@@ -389,6 +390,22 @@ class Space:
             zero_output=outputs_zero(live),
             conventions=conventions,
         )
+
+    def costs(self, measure: str) -> PathCosts:
+        """One measure of every architecture, for searches that look at many: `.at(choices)`, `.low`, `.high`.
+
+        Args:
+            measure: `params` or `macs`, equal to those of `stats`; `depth` or `edges`, as limits have them.
+
+        Raises:
+            UserError: NAS306 for anything else.
+        """
+        from nasdsl.identity.costs import PathCosts
+        from nasdsl.space.measures import MEASURES
+
+        if measure not in MEASURES:
+            raise UserError.plain("NAS306", f"`{measure}` is no measure{did_you_mean(measure, MEASURES)}")
+        return PathCosts(self.checked.module, self.checked.table, measure)
 
     def table(self, name: str | Path, metric: str | None = None) -> Table:
         """A table of results for architectures of this space: look-ups instead of training.

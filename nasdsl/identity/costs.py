@@ -15,23 +15,28 @@ groups (the AND/OR search of Dechter and Mateescu, 2007).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Union
 
 import attrs
 
-from nasdsl.cases import Axis, Cases, Choice, Value, axes_of, decided, lift, tabulate
-from nasdsl.ir.cost import node_costs
-from nasdsl.ir.graph import Graph, Module
+from nasdsl.cases import Axis, Cases, Choice, TooManyCasesError, Value, axes_of, decided, lift, tabulate
+from nasdsl.ir.cost import module_count, node_costs
+from nasdsl.ir.graph import Graph, Module, Use
 from nasdsl.ir.homes import around, homes
-from nasdsl.ir.nodes import Branch, Gather, Merge, Mix, Op, Select, Weight
+from nasdsl.ir.nodes import AnyNode, Branch, Gather, Merge, Mix, Op, Select, Weight
+from nasdsl.passes.specialise import Specialise
 from nasdsl.space.decisions import Decision, DecisionTable
+from nasdsl.space.measures import layers, live_edges
 
 MAX_STEPS = 400_000
 
 Histogram = dict[int, int]
 """Cost to the number of encodings that have it."""
+
+Price = Callable[[Use, AnyNode], Value]
+"""What one node of a use adds to the cost, as a table over decisions. Raises KeyError for an open size."""
 
 
 class NotAdditiveError(ArithmeticError):
@@ -124,10 +129,22 @@ def convolve(left: Histogram, right: Histogram) -> Histogram:
     return found
 
 
+def counted(measure: str) -> Price:
+    """The price of a node in `params` or `macs`: weights carry the parameters, operations the arithmetic."""
+
+    def price(use: Use, node: AnyNode) -> Value:
+        if not isinstance(node, (Op, Weight)):
+            return 0
+        found: Value = getattr(node_costs(use.graph, node, use.sizes), measure)
+        return found
+
+    return price
+
+
 def cost_tree(
-    module: Module, table: DecisionTable, measure: str, made: Mapping[str, Choice] | None = None
+    module: Module, table: DecisionTable, measure: str | Price, made: Mapping[str, Choice] | None = None
 ) -> Tree:
-    """The tree of a measure, `params` or `macs`.
+    """The tree of a measure, `params` or `macs`, or of what a price makes of every node.
 
     Args:
         made: decisions that are made already; the tree is of the others.
@@ -148,11 +165,121 @@ def cost_tree(
     return _Builder().solve(decisions, terms)
 
 
+# --- one architecture after another ------------------------------------------
+
+
+class PathCosts:
+    """One measure of every architecture, made ready once: a look-up takes microseconds.
+
+    Takes the choices of an architecture, returns an integer. Invariant: `at` equals `Space.stats`
+    for `params` and `macs`; for `depth` and `edges` it is what a limit on them looks at. The limits
+    of the space play no part here.
+    """
+
+    def __init__(self, module: Module, table: DecisionTable, measure: str) -> None:
+        self.measure = measure
+        self._module = module
+        self._table = table
+        try:
+            self._terms = self._additive()
+        except (NotAdditiveError, TooManyCasesError):
+            self._terms = None
+        self._lookups = [_lookup(t) for t in self._terms or () if isinstance(t, Cases)]
+        self._offset = sum(int(t) for t in self._terms or () if not isinstance(t, Cases))
+
+    def _additive(self) -> tuple[Value, ...] | None:
+        """Tables whose sum is the measure; None where it is no sum of small tables."""
+        if self.measure == "edges":
+            return None
+        if self.measure == "depth":
+            return (layers(self._module, self._table),)
+        return _absorbed(_terms(self._module, self._table, self.measure))
+
+    @property
+    def additive(self) -> bool:
+        """Whether a look-up adds up a few tables; otherwise each cuts the architecture out, which is slow."""
+        return self._terms is not None
+
+    def at(self, choices: Mapping[str, Choice]) -> int:
+        """The measure of one architecture: the value of every decision that it makes, by its path."""
+        if self._terms is None:
+            return self._walked(choices)
+        total = self._offset
+        for strides, numbers in self._lookups:
+            index = 0
+            for decision, places in strides:
+                chosen = choices.get(decision)
+                # A decision that is not made counts as its first option: nothing there is paid for.
+                if chosen is not None:
+                    index += places[chosen]
+            total += numbers[index]
+        return total
+
+    def _walked(self, choices: Mapping[str, Choice]) -> int:
+        if self.measure == "edges":
+            return live_edges(self._module, choices)
+        if self.measure == "depth":
+            depth = layers(Specialise(choices)(self._module), DecisionTable(()))
+            return int(depth) if not isinstance(depth, Cases) else 0
+        return int(getattr(module_count(Specialise(choices, dead=True)(self._module)), self.measure))
+
+    @property
+    def low(self) -> int | None:
+        """The least value that an architecture has; None where that is not known without looking at all."""
+        return self._range[0]
+
+    @property
+    def high(self) -> int | None:
+        """The greatest value that an architecture has; None as for `low`."""
+        return self._range[1]
+
+    @cached_property
+    def _range(self) -> tuple[int | None, int | None]:
+        if self._terms is None:
+            return None, None
+        if self.measure == "depth":
+            (depth,) = self._terms
+            table = depth.table if isinstance(depth, Cases) else (depth,)
+            return int(min(table)), int(max(table))
+        try:
+            tree = _Builder().solve(self._table.decisions, self._terms)
+        except (NotAdditiveError, TooManyCasesError):
+            return None, None
+        return tree.low, tree.high
+
+
+def _lookup(
+    term: Cases,
+) -> tuple[tuple[tuple[str, dict[Choice, int]], ...], tuple[int, ...]]:
+    """A table as what `PathCosts.at` adds up: for each decision how far each value leads into the numbers."""
+    strides = []
+    step = len(term.table)
+    for axis in term.axes:
+        step //= len(axis.values)
+        strides.append((axis.decision, {v: i * step for i, v in enumerate(axis.values)}))
+    return tuple(strides), tuple(int(v) for v in term.table)
+
+
+def _absorbed(terms: tuple[Value, ...]) -> tuple[Value, ...]:
+    """The same sum in fewer tables: one over decisions that another table has already is added to that one."""
+    kept: list[Value] = []
+    for term in sorted(terms, key=lambda t: -len(t.axes) if isinstance(t, Cases) else 0):
+        axes = set(term.decisions) if isinstance(term, Cases) else set()
+        for index, other in enumerate(kept):
+            if isinstance(other, Cases) and axes <= set(other.decisions):
+                kept[index] = lift(lambda a, b: a + b, other, term)
+                break
+        else:
+            kept.append(term)
+    return tuple(kept)
+
+
 # --- terms -------------------------------------------------------------------
 
 
-def _terms(module: Module, table: DecisionTable, measure: str) -> tuple[Value, ...]:
+def _terms(module: Module, table: DecisionTable, measure: str | Price) -> tuple[Value, ...]:
     """Cost tables whose sum is the cost."""
+    price = counted(measure) if isinstance(measure, str) else measure
     there: dict[tuple[str, ...], Value] = {(): True}
     conditions: dict[tuple[str, str], dict[str, Value]] = {}
     weighted: dict[tuple[Value, tuple[Axis, ...]], Value] = {}
@@ -165,9 +292,9 @@ def _terms(module: Module, table: DecisionTable, measure: str) -> tuple[Value, .
             own = _and(outer, conditions[key][node.id])
             if node.kind == "call":
                 there[(*use.path, node.id)] = own
-            if isinstance(node, (Op, Weight)) and own is not False:
+            if own is not False:
                 try:
-                    cost: Value = getattr(node_costs(use.graph, node, use.sizes), measure)
+                    cost = price(use, node)
                 except KeyError as name:
                     raise NotAdditiveError(f"the size {name} is settled by the whole architecture") from None
                 if cost != 0:
