@@ -9,13 +9,15 @@ architecture that is set is the architecture that is derived.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import compress
 from typing import Any, ClassVar, Union
 
 import torch
 from torch import Tensor, nn
 
 from nasdsl.runtime.activation import At, Weights, mean_weights
-from nasdsl.runtime.rows import Group, Row
+from nasdsl.runtime.projection import picks
+from nasdsl.runtime.rows import Group, Row, parameters_of
 from nasdsl.runtime.topology import NodeTopology
 
 Choices = dict[str, Union[str, tuple[str, ...]]]
@@ -197,94 +199,36 @@ class SupernetBase(nn.Module):
     def derive(self) -> Choices:
         """The architecture that the variables point at, in the decisions of the space.
 
-        Operations by the largest variable, an added `none` excluded. Inputs from the
-        most probable combination where there are topology variables (never from the
-        largest marginals, which do not determine it); otherwise the `k` inputs whose
-        strongest operation is strongest (DARTS, section 2.4).
+        Operations by the largest weight, an added `none` excluded (`nasdsl.runtime.projection.picks`).
+        Inputs from the most probable combination where there are topology variables (never from the
+        largest marginals, which do not determine it); otherwise the `k` inputs whose strongest
+        operation is strongest (DARTS, section 2.4), also where fewer than `k` have one that lives.
         """
+        groups, alive = self.groups(), self.pruned()
+        weights = {
+            p: mean_weights(self.ACTIVATION, p.detach().double(), alive.get(p)) for p in parameters_of(groups)
+        }
+        by_path = {d["path"]: d for d in self.DECISIONS}
         choices: Choices = {}
-        for decision in self.DECISIONS:
-            if decision["kind"] == "op":
-                scores = self._scores(decision)
-                choices[decision["path"]] = decision["entries"][
-                    max(range(len(scores)), key=scores.__getitem__)
-                ]
-        self._leave_out(choices)
+        for group, picked in zip(groups, picks(groups, weights, alive), strict=True):
+            ends = picked.ends.tolist()
+            for row, entry, ended in zip(group.rows, picked.entries.tolist(), ends, strict=True):
+                choices[row.path] = by_path[row.path]["absent"] if ended else row.entries[entry]
+        rows = {row.path: row for group in groups for row in group.rows}
         for decision in self.DECISIONS:
             if decision["kind"] == "inputs":
-                choices[decision["path"]] = self._inputs(decision)
+                sources = decision["options"]
+                if decision.get("role") == "inputs":
+                    taken = decision["entries"][int(self.logits(decision).argmax())]
+                elif decision["high"] >= len(sources):  # an input may have no operations
+                    taken = sources
+                else:  # one choice of an operation may be an edge of several nodes
+                    edges = tuple(rows[decision["edges"][source]] for source in sources)
+                    group = Group(decision["node"], decision["owner"], edges, decision["high"])
+                    kept = picks([group], weights, alive)[0].taken.tolist()
+                    taken = compress(sources, kept)
+                choices[decision["path"]] = tuple(taken)
         return self._restore(self._active(choices))
-
-    def _scores(self, decision: Mapping[str, Any]) -> list[float]:
-        """What the entries of a choice of an operation are compared by; -inf for those that cannot win."""
-        logits = self.logits(decision).detach().double()
-        if self.ACTIVATION == "clipped":
-            logits = mean_weights("clipped", logits)
-        alive = self.alive(decision)
-        if alive is not None and bool(alive.any()):
-            logits = logits.masked_fill(~alive, float("-inf"))
-        scores: list[float] = logits.cpu().tolist()
-        if decision["none"] is not None:
-            scores[decision["none"]] = float("-inf")
-        return scores
-
-    def _leave_out(self, choices: Choices) -> None:
-        """Options without an entry take the place of what weighs half or less, but of a node's strongest edge.
-
-        The Euclidean projection onto nothing and the one-hot points. A reconstruction: the papers of the
-        clipped activation know no space with a `none`.
-        """
-        nodes: dict[tuple[Any, Any], list[tuple[float, float, Mapping[str, Any]]]] = {}
-        shares = self._edge_shares()
-        for decision in self.DECISIONS:
-            if decision["kind"] == "op" and decision.get("parameter") is not None:
-                strength = max(self._scores(decision))
-                weighed = strength * shares.get(decision["path"], 1.0)
-                nodes.setdefault((decision["owner"], decision.get("sum")), []).append(
-                    (weighed, strength, decision)
-                )
-        for edges in nodes.values():
-            strongest = max(edges, key=lambda e: e[0])
-            for edge in edges:
-                _, strength, decision = edge
-                small = strength <= 0.5 and not (edge is strongest and strength > 0.0)
-                if small and decision.get("absent") is not None:
-                    choices[decision["path"]] = decision["absent"]
-
-    def _edge_shares(self) -> dict[str, float]:
-        """For the choice of an operation on every edge that a softmax weighs, the weight of the edge."""
-        found: dict[str, float] = {}
-        for decision in self.DECISIONS:
-            if decision["kind"] == "inputs" and decision.get("role") == "edges":
-                weights = torch.softmax(self.logits(decision).detach().double(), -1).tolist()
-                edges = (decision["edges"][source] for source in decision["options"])
-                found.update(zip(edges, weights, strict=True))
-        return found
-
-    def _values(self, decision: Mapping[str, Any]) -> list[float]:
-        values: list[float] = self.logits(decision).detach().double().cpu().tolist()
-        return values
-
-    def _inputs(self, decision: Mapping[str, Any]) -> tuple[str, ...]:
-        if decision.get("role") == "inputs":
-            logits = self._values(decision)
-            best = max(range(len(logits)), key=lambda i: logits[i])
-            return tuple(decision["entries"][best])
-        if decision["high"] >= len(
-            decision["options"]
-        ):  # nothing to rank, and an input may have no operations
-            return tuple(decision["options"])
-        by_path = {d["path"]: d for d in self.DECISIONS}
-        shares = self._edge_shares()
-        strength = []
-        for source in decision["options"]:
-            edge = by_path[decision["edges"][source]]
-            p = mean_weights(self.ACTIVATION, self.logits(edge).detach().double(), self.alive(edge)).tolist()
-            strength.append(
-                shares.get(edge["path"], 1.0) * max(v for i, v in enumerate(p) if i != edge["none"])
-            )
-        order = sorted(range(len(strength)), key=lambda i: -strength[i])[: decision["high"]]
-        return tuple(decision["options"][i] for i in sorted(order))
 
     def _active(self, choices: Choices) -> Choices:
         """Only the decisions that exist under the choices made before them."""

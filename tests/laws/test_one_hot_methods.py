@@ -291,6 +291,21 @@ def test_an_edge_of_which_everything_was_pruned_is_the_last_to_be_kept() -> None
     agrees(net)
 
 
+@pytest.mark.parametrize("prune", [False, True])
+def test_what_weighs_zero_is_no_edge_whether_it_was_pruned_or_not(prune: bool) -> None:
+    program = at("cbo", prune=prune).of("nasbench201")
+    net = program.supernet()
+    edges = [d for d in net.DECISIONS if d["kind"] == "op"]
+    with torch.no_grad():
+        for edge in edges:
+            net.logits(edge).fill_(0.0)
+        net.logits(edges[0])[1] = 0.1  # the only edge of its node
+    assert (net.prune() > 0) is prune
+    assert [net.derive()[d["path"]] != d["absent"] for d in edges] == [True] + [False] * 5
+    assert sum(option is not None for option in projected(net).values()) == 1
+    agrees(net)
+
+
 @pytest.mark.parametrize("topology", ["sum", "softmax", "subsets"])
 @pytest.mark.parametrize("method", ["darts", "cbo", "gdas"])
 def test_inputs_that_are_all_kept_need_no_operations_to_be_ranked_by(method: str, topology: str) -> None:

@@ -77,6 +77,8 @@ def test_no_architecture_of_live_entries_is_nearer(
     # Where fewer rows live than are to be kept, an architecture keeps those that do.
     living = int(candidates.any(1).sum())
     keeps = min(fan if keep is None else keep, living)
+    if optional and living and weights[candidates].max() <= 0.0:  # what weighs nothing is no edge
+        keeps = 0
     allowed = [
         m
         for m in (architectures(fan, entries, keeps, none, optional) if keeps else ())
@@ -133,6 +135,12 @@ def test_an_optional_row_needs_more_than_half_unless_it_is_the_largest_of_its_no
     weights = torch.zeros(6, 4)
     weights[:, 1] = torch.tensor([0.1, 0.5, 0.6, 0.51, 0.7, 0.5])
     assert of(groups, alpha, weights)[:, 1].tolist() == [1.0, 0.0, 1.0, 1.0, 1.0, 0.0]
+
+
+def test_what_weighs_zero_is_an_edge_only_where_there_must_be_one() -> None:
+    for optional, ones in ((True, 0), (False, 2)):
+        groups, alpha = cell((3,), 4, 2, 0, optional)
+        assert int(of(groups, alpha, torch.zeros(3, 4)).sum()) == ones
 
 
 @pytest.mark.parametrize("optional", [False, True])
