@@ -72,6 +72,24 @@ def decision_data(table: DecisionTable, space: Module, made: Variables) -> tuple
     return tuple(data)
 
 
+def path_data(table: DecisionTable) -> tuple[dict[str, Any], ...]:
+    """One mapping a decision, for `PathSupernet.DECISIONS`."""
+    return tuple(
+        {
+            "path": d.path,
+            "kind": d.kind,
+            "options": d.options,
+            "low": d.low,
+            "high": d.high,
+            "numbers": d.numbers,
+            "when": None
+            if d.when is None
+            else tuple(tuple((e.decision, e.option) for e in guard) for guard in d.when),
+        }
+        for d in table.decisions
+    )
+
+
 @attrs.frozen
 class _Kinds:
     """Options by name: those that hand on their input somewhere, and those that hold weights somewhere.

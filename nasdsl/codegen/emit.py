@@ -29,28 +29,13 @@ def supernet_code(
 ) -> PythonCode:
     """The text of `supernet.py`."""
     out = Writer()
-    out.line(f'"""{comment(title)}')
-    out.line()
-    out.line(
-        f"Written by nasdsl from {comment(source_name)}; the comments at the ends of lines name its lines."
-    )
-    out.line('"""')
-    out.line()
-    out.line("import torch")
-    out.line("import torch.nn.functional as F  # noqa: F401")
-    out.line("from torch import nn")
-    _imports(out, lowered)
-    out.line()
+    _head(out, title, source_name, lowered)
     used = {"nasdsl.runtime.supernet:SupernetBase", *set().union(*(item.runtime for item in lowered))}
     used |= {f"nasdsl.runtime.standalone.blocks:{h}" for item in lowered for h in item.helpers}
     used |= set().union(*(made.runtime for made in variables.classes))
     if any(item.mixes for item in lowered[:-1]):
         used.add("nasdsl.runtime.activation:Weights")
-    homes: dict[str, list[str]] = {}
-    for name in sorted(used):
-        homes.setdefault(name.partition(":")[0], []).append(name.partition(":")[2])
-    for module, names in homes.items():
-        out.line(f"from {module} import {', '.join(names)}")
+    _runtime_imports(out, used)
     for cell in lowered[:-1]:
         _class(out, cell)
     for made in variables.classes:
@@ -63,6 +48,45 @@ def supernet_code(
             out.line(text, 1 if text else 0)
     _supernet(out, lowered[-1], variables, decisions, lifted)
     return out.code()
+
+
+def _head(out: Writer, title: str, source_name: str, lowered: Sequence[Lowered]) -> None:
+    """The docstring and the imports from outside."""
+    out.line(f'"""{comment(title)}')
+    out.line()
+    out.line(
+        f"Written by nasdsl from {comment(source_name)}; the comments at the ends of lines name its lines."
+    )
+    out.line('"""')
+    out.line()
+    out.line("import torch")
+    out.line("import torch.nn.functional as F  # noqa: F401")
+    out.line("from torch import nn")
+    _imports(out, lowered)
+    out.line()
+
+
+def _runtime_imports(out: Writer, used: set[str]) -> None:
+    """Imports of what the classes use, given as `module:name`."""
+    homes: dict[str, list[str]] = {}
+    for name in sorted(used):
+        homes.setdefault(name.partition(":")[0], []).append(name.partition(":")[2])
+    for module, names in homes.items():
+        out.line(f"from {module} import {', '.join(names)}")
+
+
+def _data(out: Writer, items: Sequence[tuple[str, Any]], compact: bool = False) -> None:
+    """Class attributes that hold plain data."""
+    for name, data in items:
+        text = (
+            pformat(data, width=108, sort_dicts=False, compact=compact)
+            .encode("ascii", "backslashreplace")
+            .decode()
+        )
+        first, *rest = text.split("\n")
+        out.line(f"{name} = {first}", 1)
+        for line in rest:
+            out.line(line, 1)
 
 
 def _supernet(
@@ -80,12 +104,7 @@ def _supernet(
     out.line(f"ACTIVATION = {literal(variables.activation)}", 1)
     out.line(f"SPARSE = {variables.sparse}", 1)
     owners = {owner: key for owner, (key, _) in variables.owners.items()}
-    for name, data in (("OWNERS", owners), ("DECISIONS", tuple(decisions)), ("LIFTED", tuple(lifted))):
-        text = pformat(data, width=108, sort_dicts=False).encode("ascii", "backslashreplace").decode()
-        first, *rest = text.split("\n")
-        out.line(f"{name} = {first}", 1)
-        for line in rest:
-            out.line(line, 1)
+    _data(out, (("OWNERS", owners), ("DECISIONS", tuple(decisions)), ("LIFTED", tuple(lifted))))
     out.line()
     out.line("def __init__(self) -> None:", 1)
     out.line("super().__init__()", 2)
@@ -102,6 +121,52 @@ def _supernet(
         out.line("own = w['']", 2)
     for text, loc in root.forward:
         out.line(text, 2, loc)
+
+
+def path_supernet_code(
+    title: str,
+    source_name: str,
+    lowered: Sequence[Lowered],
+    decisions: Sequence[Mapping[str, Any]],
+    sizes: Mapping[str, Any],
+    resolution: str,
+) -> PythonCode:
+    """The text of `supernet.py` for a method of single paths.
+
+    Args:
+        decisions, sizes, resolution: see `nasdsl.runtime.paths.supernet.PathSupernet`.
+    """
+    root = lowered[-1]
+    out = Writer()
+    _head(out, title, source_name, lowered)
+    used = {"nasdsl.runtime.paths.supernet:PathSupernet", *set().union(*(i.runtime for i in lowered))}
+    used |= {f"nasdsl.runtime.standalone.blocks:{h}" for item in lowered for h in item.helpers}
+    if any(item.switches for item in lowered[:-1]):
+        used.add("nasdsl.runtime.paths.supernet:Path")
+    _runtime_imports(out, used)
+    for cell in lowered[:-1]:
+        _class(out, cell)
+    out.line()
+    out.line()
+    out.line("class Supernet(PathSupernet):")
+    out.line('"""The network with every decision open; a path settles them."""', 1)
+    out.line()
+    items = (("DECISIONS", tuple(decisions)), ("SIZES", dict(sizes)), ("RESOLUTION", resolution))
+    _data(out, items, compact=True)
+    out.line()
+    out.line("def __init__(self) -> None:", 1)
+    out.line("super().__init__()", 2)
+    for text, loc in root.init:
+        out.line(text, 2, loc)
+    out.line("self.bind()", 2)
+    out.line()
+    out.line("def forward(self, x: torch.Tensor) -> torch.Tensor:", 1)
+    _prepare(out, root, CHANNELS_LAST)
+    if any("at[" in text for text, _ in root.forward):
+        out.line("at = self.path.at", 2)
+    for text, loc in root.forward:
+        out.line(text, 2, loc)
+    return out.code()
 
 
 def _prepare(out: Writer, root: Lowered, layout: str) -> None:
@@ -122,10 +187,14 @@ def _class(out: Writer, cell: Lowered) -> None:
     if cell.drops:
         out.line("drop_path_prob: float = 0.0", 1)
         out.line()
-    arguments = [f"{s}: int" for s in cell.sizes] + (["owner: str"] if cell.mixes else [])
+    if cell.switches:
+        out.line("path: Path", 1)
+        out.line()
+    owned = cell.mixes or cell.switches
+    arguments = [f"{s}: int" for s in cell.sizes] + (["owner: str"] if owned else [])
     out.line(f"def __init__(self{''.join(', ' + a for a in arguments)}) -> None:", 1)
     out.line("super().__init__()", 2)
-    if cell.mixes:
+    if owned:
         out.line("self.owner = owner", 2)
     for text, loc in cell.init:
         out.line(text, 2, loc)
@@ -135,6 +204,8 @@ def _class(out: Writer, cell: Lowered) -> None:
     out.line(f"def forward(self{inputs}{weights}) -> torch.Tensor:", 1)
     if any("own[" in text for text, _ in cell.forward):
         out.line("own = w[self.owner]", 2)
+    if any("at[" in text for text, _ in cell.forward):
+        out.line("at = self.path.at", 2)
     for text, loc in cell.forward:
         out.line(text, 2, loc)
 

@@ -20,6 +20,7 @@ import torch
 from nasdsl.codegen.lowered import Home
 from nasdsl.codegen.source import PythonCode
 from nasdsl.runtime.operators.blended import normalised
+from nasdsl.runtime.operators.elastic import Elastic
 
 
 def load_class(code: PythonCode, name: str, attribute: str) -> Any:
@@ -55,6 +56,7 @@ def inherit_weights(
         parent_homes: the same in `parent`.
     """
     own, given = child.state_dict(), parent.state_dict()
+    parent_modules = dict(parent.named_modules())
     with torch.no_grad():
         for key, home in child_homes.items():
             source, path = parent_homes.get(key), home.path
@@ -65,7 +67,10 @@ def inherit_weights(
                 origin = (
                     given.get(source.path + name.removeprefix(path)) if name.startswith(f"{path}.") else None
                 )
-                if origin is not None:
+                inside = parent_modules.get(source.path)
+                if origin is not None and isinstance(inside, Elastic):
+                    target.copy_(inside.part(name.removeprefix(f"{path}."), tuple(target.shape)))
+                elif origin is not None:
                     # Filters that are normalised on both sides are copied as they are kept.
                     given_as = attrs.evolve(source, normalise="") if home.normalise else source
                     part_of(target, attrs.evolve(home, normalise="")).copy_(part_of(origin, given_as))

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from nasdsl.codegen.lowered import Home, Line, Lowered, instances
+from nasdsl.codegen.sizes import Sizes, SizesAt
 from nasdsl.codegen.source import ATTRIBUTES, CLASSES, Namespace, class_name, literal
 from nasdsl.ir.graph import Graph, Module
 from nasdsl.ir.homes import Home as Choice
@@ -19,12 +20,15 @@ from nasdsl.ir.homes import around, homes
 from nasdsl.ir.nodes import (
     AnyNode,
     Blend,
+    Branch,
     Call,
+    Gather,
     Input,
     Loc,
     Merge,
     Mix,
     Op,
+    Select,
     Stack,
     State,
     Weight,
@@ -49,15 +53,21 @@ _RESERVED = (
     "forward",
     "training",
     "owner",
+    "at",
+    "total",
 )
 
 
-def lower_module(module: Module, root_name: str, runtime: bool = False) -> tuple[Lowered, ...]:
+def lower_module(
+    module: Module, root_name: str, runtime: bool = False, sizes: Sizes | None = None
+) -> tuple[Lowered, ...]:
     """Every graph as a class, callees before callers; the root under `root_name`.
 
     Args:
         runtime: whether classes of the runtime may be used: in supernets, not in `model.py`.
+        sizes: collects the sizes that a path settles.
     """
+    tables = Sizes() if sizes is None else sizes
     names = Namespace((*CLASSES, root_name))
     made: dict[str, Lowered] = {}
 
@@ -69,7 +79,7 @@ def lower_module(module: Module, root_name: str, runtime: bool = False) -> tuple
                 visit(module.by_name[node.graph])
         root = graph.name == module.root
         name = root_name if root else names.fresh(class_name(graph.name))
-        made[graph.name] = _Lowering(graph, name, made, root, runtime).run()
+        made[graph.name] = _Lowering(graph, name, made, root, runtime, tables).run()
 
     visit(module.network)
     return tuple(made.values())
@@ -77,13 +87,20 @@ def lower_module(module: Module, root_name: str, runtime: bool = False) -> tuple
 
 class _Lowering:
     def __init__(
-        self, graph: Graph, name: str, made: Mapping[str, Lowered], root: bool, runtime: bool
+        self,
+        graph: Graph,
+        name: str,
+        made: Mapping[str, Lowered],
+        root: bool,
+        runtime: bool,
+        sizes: Sizes,
     ) -> None:
         self.graph = graph
         self.name = name
         self.made = made
         self.root = root
         self.runtime = runtime
+        self.sizes = sizes
         self.used: set[str] = set()
         inside = [(n, i) for n in graph.nodes if isinstance(n, Mix) for i in n.inside]
         self.inside = {n.operands[n.vectors + i] for n, i in inside}
@@ -93,7 +110,7 @@ class _Lowering:
         self.init: list[Line] = []
         self.forward: list[Line] = []
         self.aside: dict[Choice, list[Line]] = {}
-        self.homes = homes(graph) if any(isinstance(n, Mix) and n.sparse for n in graph.nodes) else {}
+        self.homes = homes(graph) if any(_runs_one_of(n) for n in graph.nodes) else {}
         self.modules: dict[str, Home] = {}
         self.calls: dict[str, str] = {}
         self.used_sizes: set[str] = set()
@@ -114,6 +131,7 @@ class _Lowering:
         self.forward = whole
         self.forward.append((f"return {self.text[self.graph.result]}", None))
         mixes = any(isinstance(n, (Mix, Blend)) for n in self.graph.nodes)
+        switches = any(isinstance(n, (Select, Branch, Gather)) for n in self.graph.nodes)
         calls = [self.made[n.graph] for n in self.graph.nodes if isinstance(n, Call)]
         return Lowered(
             graph=self.graph,
@@ -125,6 +143,7 @@ class _Lowering:
             modules=self.modules,
             calls=self.calls,
             mixes=mixes or any(c.mixes for c in calls),
+            switches=switches or any(c.switches for c in calls),
             drops=self.drops or any(c.drops for c in calls),
             helpers=frozenset(self.helpers),
             runtime=frozenset(self.used),
@@ -166,8 +185,7 @@ class _Lowering:
         """Where the lines of a node go: into `forward`, or beside it where only a term that may not run needs it."""
         if self.homes:
             for home in around(self.homes, node.id):
-                mix = self.graph.by_id[home[0]]
-                if isinstance(mix, Mix) and mix.sparse:
+                if _runs_one_of(self.graph.by_id[home[0]]):
                     return self.aside.setdefault(home, [])
         return whole
 
@@ -181,6 +199,10 @@ class _Lowering:
             self._mix(last)
         elif isinstance(last, Call):
             self._call(last)
+        elif isinstance(last, (Select, Branch)):
+            self._switch(last)
+        elif isinstance(last, Gather):
+            self._gather(last)
 
     def _operations(self, chain: tuple[AnyNode, ...]) -> str:
         """The expression of a chain, after adding its modules to `__init__`."""
@@ -253,6 +275,8 @@ class _Lowering:
         primitive = PRIMITIVES[node.op]
         if primitive.module is None:
             raise TypeError(f"{node.op} has no module")
+        if self._elastic(node):
+            return self._elastic_module(node)
         make = primitive.module
         if self.runtime and primitive.runtime:
             make = primitive.runtime_module or make
@@ -264,6 +288,20 @@ class _Lowering:
             self.helpers.add(primitive.helper)
         if primitive.opaque:
             self.imports.add(primitive.opaque)
+        return text
+
+    def _elastic(self, node: Op) -> bool:
+        """Whether a weight of an operation has a size that the path settles."""
+        weights = (self.graph.by_id[o].type for o in node.operands[1:])
+        return any(d.cases for w in weights if isinstance(w, WeightType) for d in w.shape)
+
+    def _elastic_module(self, node: Op) -> str:
+        primitive = PRIMITIVES[node.op]
+        if primitive.elastic is None:
+            raise TypeError(f"{node.op} cannot take its size from a path")
+        place = SizesAt(self.sizes, f"{node.label}.{node.op}")
+        text = primitive.elastic(*self._types(node), dict(node.values), place)
+        self.used.add(f"nasdsl.runtime.operators.elastic:{text.partition('(')[0]}")
         return text
 
     def _house(self, node: Op, path: str, index: int = 0, count: int = 1) -> None:
@@ -300,7 +338,7 @@ class _Lowering:
         inline = (
             len(readers) == 1
             and node.id != self.graph.result
-            and isinstance(self.graph.by_id[readers[0]], (Mix, Merge))
+            and isinstance(self.graph.by_id[readers[0]], (Mix, Merge, Select, Branch, Gather))
         )
         if inline:
             self.text[node.id] = expression
@@ -361,6 +399,64 @@ class _Lowering:
         self.forward.append((f"    return {self.text[operand]}", None))
         self.forward.append(("", None))
         return name
+
+    def _switch(self, node: Select | Branch) -> None:
+        """`if at[...] == "option":` and what makes it, for every operand; the last is the `else`."""
+        name = self.locals.fresh(_short(node))
+        tests = self._tests(node)
+        for index, (operand, test) in enumerate(tests):
+            last = index + 1 == len(tests)
+            word = "if" if index == 0 else "else" if last else "elif"
+            if len(tests) > 1:
+                self.forward.append((f"{word}:" if word == "else" else f"{word} {test}:", None))
+            self._option(node, operand, f"{name} = {{}}", 0 if len(tests) == 1 else 4)
+        self.text[node.id] = name
+
+    def _tests(self, node: Select | Branch) -> list[tuple[str, str]]:
+        """Every operand, once, and the condition under which it is the value."""
+        if isinstance(node, Branch):
+            key = self.sizes.key(node.condition, f"{node.label} is there")
+            return [(node.operands[0], f"self.path.sizes[{literal(key)}]"), (node.operands[1], "")]
+        grouped: dict[str, list[str]] = {}
+        for option, operand in zip(node.options, node.operands, strict=True):
+            grouped.setdefault(operand, []).append(option)
+        at = self._at(node.decision)
+        return [
+            (
+                operand,
+                f"{at} == {literal(names[0])}" if len(names) == 1 else f"{at} in {literal(tuple(names))}",
+            )
+            for operand, names in grouped.items()
+        ]
+
+    def _gather(self, node: Gather) -> None:
+        """The chosen operands in a list, each made where it is chosen; then their sum or concatenation."""
+        terms = self.locals.fresh(f"{_short(node)}_terms")
+        self.forward.append((f"{terms} = []", node.loc))
+        for name, operand in zip(node.names, node.operands, strict=True):
+            self.forward.append((f"if {literal(name)} in {self._at(node.decision)}:", None))
+            self._option(node, operand, f"{terms}.append({{}})", 4)
+        name = self.locals.fresh(_short(node))
+        if node.merge == "sum":
+            self.used.add("nasdsl.runtime.paths.supernet:total")
+            self.forward.append((f"{name} = total({terms})", None))
+        else:
+            axis = -1 if isinstance(node.type, TensorType) and node.type.layout == "tokens" else 1
+            self.forward.append((f"{name} = torch.cat({terms}, {axis})", None))
+        self.text[node.id] = name
+
+    def _option(self, node: AnyNode, operand: str, form: str, indent: int) -> None:
+        """The lines that only an option needs, and what is done with its value."""
+        margin = " " * indent
+        lines = self.aside.pop((node.id, operand), [])
+        self.forward.extend((f"{margin}{text}", loc) for text, loc in lines)
+        self.forward.append((margin + form.format(self.text[operand]), self.graph.by_id[operand].loc))
+
+    def _at(self, decision: str) -> str:
+        """The value of a decision under the path."""
+        if self.root or decision.startswith("/"):
+            return f"at[{literal(decision.removeprefix('/'))}]"
+        return f"at[self.owner + {literal(decision)}]"
 
     def _accumulated(self, node: Mix, acts: tuple[str, ...]) -> None:
         """`self.n(weights, plain terms, inputs of those that are never formed)`."""
@@ -432,6 +528,9 @@ class _Lowering:
                 owner = f'f"{{owner}}." + {owner}'
             arguments.append(f"owner={owner}")
             values.append("w")
+        elif target.switches:
+            owner = literal(f"{node.owner}." if node.owner else "")
+            arguments.append(f"owner={f'owner + {owner}' if node.independent and not self.root else owner}")
         self.init.append((f"self.{attribute} = {target.name}({', '.join(arguments)})", node.loc))
         self.calls[node.id] = attribute
         if node.recompute:
@@ -439,6 +538,11 @@ class _Lowering:
             self._assign(node, f"recomputed(self.{attribute}, {', '.join(values)})")
         else:
             self._assign(node, f"self.{attribute}({', '.join(values)})")
+
+
+def _runs_one_of(node: AnyNode) -> bool:
+    """Whether what only one operand needs is computed only where that operand is taken."""
+    return isinstance(node, (Select, Branch, Gather)) or (isinstance(node, Mix) and node.sparse)
 
 
 def _short(node: AnyNode) -> str:

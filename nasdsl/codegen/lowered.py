@@ -40,6 +40,7 @@ class Lowered:
         modules: name of an operation instance (`n1.a.sep.conv`) to its home in the class.
         calls: id of a call to the attribute that holds the called cell.
         mixes: whether its `forward` takes the weights of mixed operations.
+        switches: whether the path of the step settles something in it.
         drops: whether it uses drop-path.
         imports: Python modules whose operations it uses.
         helpers: classes of `nasdsl.runtime.standalone.blocks` that it uses.
@@ -60,6 +61,7 @@ class Lowered:
     runtime: frozenset[str] = frozenset()
     imports: frozenset[str] = frozenset()
     auxiliary: tuple[str, str] | None = None
+    switches: bool = False
 
 
 def instances(node: AnyNode) -> tuple[str, ...]:

@@ -16,16 +16,16 @@ import attrs
 from nasdsl.ir.nodes import Loc
 
 _TAKEN = """
-ACTIVATION DECISIONS LIFTED OWNERS SPARSE T_destination add_module alive apply
-architecture_parameters auxiliary auxiliary_head bfloat16 buffers call_super_init children clear
-compile cpu cuda derive double drop_path_prob dump_patches eval extra_repr float forward get_buffer
+ACTIVATION DECISIONS LIFTED OWNERS RESOLUTION SIZES SPARSE T_destination add_module alive apply
+architecture_parameters auxiliary auxiliary_head bfloat16 bind buffers call_super_init children clear
+compile cpu cuda derive double drop_path_prob dump_patches eval extra_repr fit float forward get_buffer
 get_extra_state get_parameter get_submodule groups half ipu items keys load_state_dict logits
 mixing modules mtia named_buffers named_children named_modules named_parameters noise_temperature
-owner parameters pop prune pruned random register_backward_hook register_buffer
+owner parameters path pop prune pruned random register_backward_hook register_buffer
 register_forward_hook register_forward_pre_hook register_full_backward_hook
 register_full_backward_pre_hook register_load_state_dict_post_hook
 register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook
-register_state_dict_pre_hook requires_grad_ set_architecture set_extra_state set_submodule
+register_state_dict_pre_hook requires_grad_ resolution set_architecture set_extra_state set_submodule
 share_memory state_dict temperature to to_empty topology train training type update values
 variables weight_parameters xpu zero_grad
 """
@@ -52,6 +52,18 @@ CLASSES = (
     "NormalisedMix",
     "PointwiseNorm",
     "StridedPointwise",
+    "Path",
+    "PathSupernet",
+    "total",
+    "ElasticAttention",
+    "ElasticBatchNorm",
+    "ElasticClassToken",
+    "ElasticConv2d",
+    "ElasticDepthwise",
+    "ElasticLayerNorm",
+    "ElasticLinear",
+    "ElasticPosition",
+    "ElasticSqueezeExcite",
 )
 """Names that a generated file has at its top already."""
 

@@ -8,6 +8,10 @@ itself, and where it came from (`loc`) never takes part in equality.
 Candidates are ordinary chains of `Op` nodes in their cell's graph. A rewrite
 may change the operands of a `Mix`, never a `Var`: the shape of the variables,
 their optimiser and their derivation belong to the method.
+
+A `Select`, `Branch` or `Gather` of a RELAXED graph is a run-time switch: the path of the
+step settles it. So everything that is known of choices in a space (what they cost, what
+belongs to which option, what an architecture takes) holds for supernets of single paths.
 """
 
 from __future__ import annotations
@@ -169,7 +173,7 @@ class Call(Node):
 
 @attrs.frozen(kw_only=True)
 class Select(Node):
-    """The choice of one operand. SPACE only."""
+    """The choice of one operand."""
 
     kind: ClassVar[str] = "select"
     decision: str
@@ -178,7 +182,7 @@ class Select(Node):
 
 @attrs.frozen(kw_only=True)
 class Branch(Node):
-    """Operand 0 where the condition over decisions holds, else operand 1. SPACE only.
+    """Operand 0 where the condition over decisions holds, else operand 1.
 
     An `if` whose condition depends on decisions, and a repetition that is there or not.
     """
@@ -189,7 +193,7 @@ class Branch(Node):
 
 @attrs.frozen(kw_only=True)
 class Gather(Node):
-    """The merge of `low..high` of the operands. SPACE only.
+    """The merge of `low..high` of the operands.
 
     `widths` are the sizes that a concatenation `into split(...)` gives its members,
     one name an operand: they are solved once the members are chosen.

@@ -44,7 +44,7 @@ from nasdsl.types import Dim, TensorType
 _COMMON = (Input, Op, Merge, Call, Weight, State)
 ALLOWED: dict[Stage, tuple[type, ...]] = {
     Stage.SPACE: (*_COMMON, Select, Branch, Gather),
-    Stage.RELAXED: (*_COMMON, Stack, Blend, Var, Dist, Marginal, Arith, Mix),
+    Stage.RELAXED: (*_COMMON, Select, Branch, Gather, Stack, Blend, Var, Dist, Marginal, Arith, Mix),
     Stage.CONCRETE: _COMMON,
 }
 

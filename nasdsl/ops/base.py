@@ -8,7 +8,7 @@ under `ops/` imports torch, and a fact about an operation is written nowhere els
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, Union
+from typing import Literal, Protocol, Union
 
 import attrs
 
@@ -59,6 +59,21 @@ Count = Callable[[TensorType, TensorType, Values], Dim]
 Text = Callable[[TensorType, TensorType, Values], str]
 
 
+class Sizing(Protocol):
+    """How a size that depends on decisions is written in a supernet that slices shared weights."""
+
+    def largest(self, dim: Dim) -> int:
+        """The largest integer that it takes: what the shared weight has."""
+        ...
+
+    def argument(self, name: str, dim: Dim) -> str:
+        """`, name='KEY'`, by which a module finds its size under the path; nothing where it is fixed."""
+        ...
+
+
+ElasticText = Callable[[TensorType, TensorType, Values, Sizing], str]
+
+
 def _no_weights(source: TensorType, values: Values) -> tuple[WeightSpec, ...]:
     return ()
 
@@ -89,6 +104,8 @@ class Primitive:
         helper: the class of `nasdsl.runtime.standalone.blocks` that `module` names, if any.
         runtime: `module:class` of the class that supernets use, if `runtime_module` names it.
         runtime_module: text of its constructor; that of `module` if left out.
+        elastic: text of the constructor of the class of `nasdsl.runtime.operators.elastic` that slices
+            its weights to the sizes of a path, or None where no size of it can depend on a decision.
     """
 
     name: str
@@ -108,6 +125,7 @@ class Primitive:
     opaque: str = ""
     runtime: str = ""
     runtime_module: Text | None = None
+    elastic: ElasticText | None = None
 
     @property
     def layer(self) -> bool:

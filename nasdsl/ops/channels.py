@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from nasdsl.ops.base import Misfit, Parameter, Primitive, Sizes, Values, WeightSpec, integer, need, size
+from nasdsl.ops.base import (
+    Misfit,
+    Parameter,
+    Primitive,
+    Sizes,
+    Sizing,
+    Values,
+    WeightSpec,
+    integer,
+    need,
+    size,
+)
 from nasdsl.types import Dim, TensorType
 
 
@@ -29,6 +40,12 @@ def _se_module(source: TensorType, result: TensorType, values: Values) -> str:
     return f"SqueezeExcite({source.channels}, {size(values, 'width')})"
 
 
+def _se_elastic(source: TensorType, result: TensorType, values: Values, sizing: Sizing) -> str:
+    width = size(values, "width")
+    sizes = f"{sizing.largest(source.channels)}, {sizing.largest(width)}"
+    return f"ElasticSqueezeExcite({sizes}{sizing.argument('width', width)})"
+
+
 SE = Primitive(
     name="se",
     summary="squeeze and excitation: channels scaled by a gate with a hidden layer of `width`",
@@ -37,6 +54,7 @@ SE = Primitive(
     weights=_se_weights,
     macs=_se_macs,
     module=_se_module,
+    elastic=_se_elastic,
     helper="SqueezeExcite",
 )
 

@@ -8,6 +8,7 @@ from nasdsl.ops.base import (
     Parameter,
     Primitive,
     Sizes,
+    Sizing,
     Values,
     WeightSpec,
     integer,
@@ -76,6 +77,23 @@ def _conv_runtime(source: TensorType, result: TensorType, values: Values) -> str
     return f"StridedPointwise({source.channels}, {result.channels}, {integer(values, 'stride')}{tail})"
 
 
+def _elastic_geometry(values: Values, sizing: Sizing) -> str:
+    """Kernel, stride, padding, dilation and bias; `same` padding follows the kernel of the path."""
+    kernel, same = size(values, "k"), values["pad"] == "same"
+    text = "".join(f", {n}={integer(values, n)}" for n in ("stride", "dilation") if integer(values, n) != 1)
+    text += "" if same else f", padding={integer(values, 'pad')}"
+    return text + ("" if values["bias"] else ", bias=False") + sizing.argument("k", kernel)
+
+
+def _conv_elastic(source: TensorType, result: TensorType, values: Values, sizing: Sizing) -> str:
+    sizes = ", ".join(
+        str(sizing.largest(d)) for d in (source.channels, size(values, "out"), size(values, "k"))
+    )
+    groups = integer(values, "groups")
+    tail = (f", groups={groups}" if groups != 1 else "") + _elastic_geometry(values, sizing)
+    return f"ElasticConv2d({sizes}{tail}{sizing.argument('out', size(values, 'out'))})"
+
+
 CONV = Primitive(
     name="conv",
     summary="convolution without bias",
@@ -92,6 +110,7 @@ CONV = Primitive(
     module=_conv_module,
     runtime="nasdsl.runtime.operators.pointwise:StridedPointwise",
     runtime_module=_conv_runtime,
+    elastic=_conv_elastic,
 )
 
 
@@ -122,6 +141,11 @@ def _dwconv_runtime(source: TensorType, result: TensorType, values: Values) -> s
     return f"Depthwise({source.channels}, {integer(values, 'k')}{tail})"
 
 
+def _dwconv_elastic(source: TensorType, result: TensorType, values: Values, sizing: Sizing) -> str:
+    sizes = f"{sizing.largest(source.channels)}, {sizing.largest(size(values, 'k'))}"
+    return f"ElasticDepthwise({sizes}{_elastic_geometry(values, sizing)})"
+
+
 DWCONV = Primitive(
     name="dwconv",
     summary="depthwise convolution: one filter a channel, without bias",
@@ -136,4 +160,5 @@ DWCONV = Primitive(
     module=_dwconv_module,
     runtime="nasdsl.runtime.operators.depthwise:Depthwise",
     runtime_module=_dwconv_runtime,
+    elastic=_dwconv_elastic,
 )

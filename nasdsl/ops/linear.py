@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nasdsl.ops.base import Parameter, Primitive, Sizes, Values, WeightSpec, need, size
+from nasdsl.ops.base import Parameter, Primitive, Sizes, Sizing, Values, WeightSpec, need, size
 from nasdsl.types import Dim, TensorType
 
 
@@ -26,6 +26,12 @@ def _module(source: TensorType, result: TensorType, values: Values) -> str:
     return f"nn.Linear({source.channels}, {result.channels}{'' if values['bias'] else ', bias=False'})"
 
 
+def _elastic(source: TensorType, result: TensorType, values: Values, sizing: Sizing) -> str:
+    out = size(values, "out")
+    tail = ("" if values["bias"] else ", bias=False") + sizing.argument("out", out)
+    return f"ElasticLinear({sizing.largest(source.channels)}, {sizing.largest(out)}{tail})"
+
+
 LINEAR = Primitive(
     name="linear",
     summary="fully connected layer with bias, on a vector or on each token",
@@ -34,4 +40,5 @@ LINEAR = Primitive(
     weights=_weights,
     macs=_macs,
     module=_module,
+    elastic=_elastic,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nasdsl.ops.base import Parameter, Primitive, Sizes, Values, WeightSpec
+from nasdsl.ops.base import Parameter, Primitive, Sizes, Sizing, Values, WeightSpec
 from nasdsl.types import TensorType
 
 
@@ -25,6 +25,12 @@ def _module(source: TensorType, result: TensorType, values: Values) -> str:
     return f"nn.{kind}({source.channels}{'' if values['affine'] else ', affine=False'})"
 
 
+def _elastic(source: TensorType, result: TensorType, values: Values, sizing: Sizing) -> str:
+    return (
+        f"ElasticBatchNorm({sizing.largest(source.channels)}{'' if values['affine'] else ', affine=False'})"
+    )
+
+
 BN = Primitive(
     name="bn",
     summary="batch normalisation (eps 1e-5, momentum 0.1); `affine=false` has no learnable scale and shift",
@@ -33,4 +39,5 @@ BN = Primitive(
     weights=_weights,
     state=_state,
     module=_module,
+    elastic=_elastic,
 )

@@ -2,8 +2,34 @@
 
 from __future__ import annotations
 
-from nasdsl.ops.base import Misfit, Parameter, Primitive, Sizes, Values, WeightSpec, integer, need, size
+from nasdsl.ops.base import (
+    Misfit,
+    Parameter,
+    Primitive,
+    Sizes,
+    Sizing,
+    Values,
+    WeightSpec,
+    integer,
+    need,
+    size,
+)
 from nasdsl.types import Dim, TensorType
+
+
+def _attention_elastic(source: TensorType, result: TensorType, values: Values, sizing: Sizing) -> str:
+    heads, width = size(values, "heads"), size(values, "head_width")
+    sizes = ", ".join(str(sizing.largest(d)) for d in (source.channels, heads, width))
+    tail = sizing.argument("heads", heads) + sizing.argument("head_width", width)
+    return f"ElasticAttention({sizes}{tail})"
+
+
+def _class_token_elastic(source: TensorType, result: TensorType, values: Values, sizing: Sizing) -> str:
+    return f"ElasticClassToken({sizing.largest(source.channels)})"
+
+
+def _position_elastic(source: TensorType, result: TensorType, values: Values, sizing: Sizing) -> str:
+    return f"ElasticPosition({sizing.largest(source.dims[1])}, {sizing.largest(source.channels)})"
 
 
 def _infer_tokens(source: TensorType, values: Values, sizes: Sizes) -> TensorType:
@@ -44,6 +70,7 @@ CLASS_TOKEN = Primitive(
     infer=_infer_class_token,
     weights=_class_token_weights,
     module=_class_token_module,
+    elastic=_class_token_elastic,
     helper="ClassToken",
 )
 
@@ -72,6 +99,7 @@ POSITION = Primitive(
     infer=_infer_position,
     weights=_position_weights,
     module=_position_module,
+    elastic=_position_elastic,
     helper="Position",
 )
 
@@ -134,6 +162,7 @@ ATTENTION = Primitive(
     weights=_attention_weights,
     macs=_attention_macs,
     module=_attention_module,
+    elastic=_attention_elastic,
     helper="Attention",
 )
 
@@ -152,6 +181,10 @@ def _norm_module(source: TensorType, result: TensorType, values: Values) -> str:
     return f"nn.LayerNorm({source.channels})"
 
 
+def _norm_elastic(source: TensorType, result: TensorType, values: Values, sizing: Sizing) -> str:
+    return f"ElasticLayerNorm({sizing.largest(source.channels)})"
+
+
 LAYER_NORM = Primitive(
     name="layer_norm",
     summary="normalisation of each token, or vector, by itself (eps 1e-5)",
@@ -159,4 +192,5 @@ LAYER_NORM = Primitive(
     infer=_infer_norm,
     weights=_norm_weights,
     module=_norm_module,
+    elastic=_norm_elastic,
 )

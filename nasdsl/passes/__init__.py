@@ -14,6 +14,7 @@ PASSES: Registry[type[Pass]] = Registry(
     code="NAS503",
     table={
         "lift_none": "nasdsl.passes.lift_none:LiftNone",
+        "switch": "nasdsl.passes.switch:Switch",
         "relax": "nasdsl.passes.relax:Relax",
         "node_norm": "nasdsl.passes.node_norm:NodeNorm",
         "partial_channels": "nasdsl.passes.partial_channels:PartialChannels",

@@ -328,7 +328,11 @@ def settle_widths(graph: Graph, split: Mapping[str, Dim | None]) -> Graph:
             found = [share_of[r] for r in readers.get(width, ()) if r in share_of]
             if found:
                 share_of[width] = min(found, key=order.index)
-    sizes = {w: Dim.of(split[s] or 0) for w, s in share_of.items()}
+    return with_sizes(graph, {w: Dim.of(split[s] or 0) for w, s in share_of.items()})
+
+
+def with_sizes(graph: Graph, sizes: Mapping[str, Dim]) -> Graph:
+    """The graph with polynomials in the place of symbolic sizes."""
     return graph.with_nodes(_substituted(n, sizes) for n in graph.nodes)
 
 
@@ -349,4 +353,6 @@ def _substituted(node: AnyNode, sizes: Mapping[str, Dim]) -> AnyNode:
     if isinstance(node, Op):
         values = ((n, v.substitute(sizes) if isinstance(v, Dim) else v) for n, v in node.values)
         return attrs.evolve(node, values=tuple(values))
+    if isinstance(node, Call):
+        return attrs.evolve(node, sizes=tuple((n, d.substitute(sizes)) for n, d in node.sizes))
     return node
