@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from nasdsl.runtime.supernet import SupernetBase
 
@@ -25,19 +26,21 @@ class Board:
         self.folder = folder
         self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=epoch + 1)
 
-    def write(self, entry: Mapping[str, Any], net: SupernetBase) -> None:
+    def write(self, entry: Mapping[str, Any], net: nn.Module) -> None:
         """One epoch: losses, accuracy, and the largest probability of every decision."""
         epoch = int(entry["epoch"])
         for name, value in entry.items():
             if isinstance(value, float):
                 self._writer.add_scalar(name, value, epoch)
+        if not isinstance(net, SupernetBase):
+            return
         for decision in net.DECISIONS:
             if decision["parameter"] is not None:
                 p = torch.softmax(net.logits(decision).detach().float(), -1)
                 tag = f"confidence/{decision['path']}"
                 self._writer.add_scalar(tag, float(p.max()), epoch)
 
-    def close(self, net: SupernetBase) -> None:
+    def close(self, net: nn.Module) -> None:
         """Writes `supernet.safetensors` and ends the events."""
         from safetensors.torch import save_file
 

@@ -1,0 +1,234 @@
+"""Training a supernet of single paths.
+
+Takes batches, returns losses; the script that uses it holds the order of the loop. Invariant:
+everything that a later step depends on is in `state_dict`, so a run that is continued takes the steps
+that it would have taken; a step moves the weights of its paths and no others.
+
+Sources: SPOS (Guo et al., ECCV 2020), FairNAS (Chu et al., ICCV 2021), the sandwich rule with in-place
+distillation (BigNAS, ECCV 2020; AttentiveNAS's code), Cream (NeurIPS 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nasdsl.runtime.paths.board import Board, Entry
+from nasdsl.runtime.paths.matching import Batch, Matching, soft_cross_entropy
+from nasdsl.runtime.paths.sampling import Draw, Sandwich, make_sampler
+from nasdsl.runtime.paths.supernet import Choices, PathSupernet
+from nasdsl.runtime.standalone.basics import Mistake
+from nasdsl.runtime.standalone.training import make_sgd
+
+
+class PathEngine:
+    """See the module.
+
+    Attributes:
+        board: Cream's prioritised paths; None for other methods.
+        optimizer: of the weights.
+    """
+
+    def __init__(
+        self,
+        net: PathSupernet,
+        settings: Mapping[str, Any],
+        draw: Draw,
+        classes: int,
+        cast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        s = settings
+        self.net, self.settings, self.draw, self.cast = net, s, draw, cast
+        self.sampler = make_sampler(s, draw)
+        decay = s["weight_decay"]
+        self.optimizer = make_sgd(
+            net.parameters(), s["weight_lr"], s["weight_momentum"], decay, s["nesterov"]
+        )
+        if not s["decay_norms"]:
+            self.optimizer = make_sgd(
+                _groups(net, decay), s["weight_lr"], s["weight_momentum"], decay, s["nesterov"]
+            )
+        self.board: Board | None = None
+        self.matching: Matching | None = None
+        if s["distillation"] == "board":
+            self.board = Board(s["board_size"], s["board_margin"], repeats=s["legacy"])
+            self.matching = Matching(net, s["board_images"], classes, s["meta_lr"], s["legacy"])
+            if s["batch_size"] < 2 * s["board_images"]:
+                raise Mistake(
+                    f"batch_size must be {2 * s['board_images']} at least: two halves of board_images"
+                )
+        if s["distillation"] == "inplace" and not isinstance(self.sampler, Sandwich):
+            raise Mistake("distillation=inplace needs sampler=sandwich: the largest path teaches")
+        self.start = min(s["meta_start"], s["epochs"] // 2)
+        self.steps = 0
+        self.epoch = 0
+
+    # --- the loop ------------------------------------------------------------
+
+    def begin(self, epoch: int) -> None:
+        """Sets what holds for an epoch, from 0."""
+        self.epoch = epoch
+        self.net.train()
+
+    def step(self, batch: Batch, done: float) -> Tensor:
+        """One step of the weights on the paths that are drawn; returns the mean loss, shape ().
+
+        Args:
+            done: part of the epoch that is over, 0 to 1.
+        """
+        self._rate((self.epoch + done) / self.settings["epochs"])
+        paths = self.sampler.next()
+        if self.board is not None:
+            losses = [self._taught_step(path, batch) for path in paths]
+        else:
+            losses = self._plain_step(paths, batch)
+        self.steps += 1
+        return torch.stack(losses).mean()
+
+    def _rate(self, position: float) -> None:
+        """Linear to zero over the whole run, each step."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings["weight_lr"] * (1.0 - position)
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=self.settings["label_smoothing"])
+
+    def _descend(self) -> None:
+        if self.settings["clip"] > 0:
+            moved = [p for p in self.net.parameters() if p.grad is not None]
+            nn.utils.clip_grad_norm_(moved, self.settings["clip"])
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _plain_step(self, paths: list[Choices], batch: Batch) -> list[Tensor]:
+        """The gradients of all paths on one batch, summed (uniform and bins: averaged), then one step."""
+        x, y = batch
+        share = 1.0 if self.settings["sampler"] in ("fair", "sandwich") else 1.0 / len(paths)
+        taught: Tensor | None = None
+        losses = []
+        for path in paths:
+            self.net.set_architecture(path)
+            with self.cast():
+                logits = self.net(self.net.fit(x))
+                loss = self._loss(logits, y) if taught is None else soft_cross_entropy(logits, taught)
+            (share * loss).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+            if taught is None and self.settings["distillation"] == "inplace":
+                taught = logits.detach().float().softmax(1)
+        self._descend()
+        return losses
+
+    # --- Cream ---------------------------------------------------------------
+
+    @property
+    def teachers(self) -> list[Choices]:
+        """The paths on the board, the best first; none for other methods."""
+        return [] if self.board is None else [e.choices for e in self.board.entries]
+
+    @property
+    def teaching(self) -> bool:
+        """Whether the warm-up is over and somebody can teach."""
+        return self.board is not None and len(self.board) > 0 and self.epoch > self.start
+
+    def _taught_step(self, path: Choices, batch: Batch) -> Tensor:
+        """One step on one path: L = (rho CE(teacher, f) + (2 - rho) CE(labels, f)) / 2."""
+        board, matching, s = self.board, self.matching, self.settings
+        if board is None or matching is None:
+            raise TypeError("only with a board")
+        x, y = batch
+        lesson: Tensor | None = None
+        rho: Tensor | None = None
+        if self.teaching:
+            if s["meta"] != "off" and self.steps % s["meta_interval"] == 0:
+                self._meta_step(path, batch)
+            teacher, rho = matching.teacher(board, path)
+            with self.cast():
+                lesson = matching.lesson(board, teacher, x)
+        self.net.set_architecture(path)
+        with self.cast():
+            logits = self.net(self.net.fit(x))
+            loss = self._loss(logits, y)
+            if lesson is not None and rho is not None:
+                weight = rho if s["legacy"] else rho.detach()
+                loss = (weight * soft_cross_entropy(logits, lesson) + (2 - weight) * loss) / 2
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._descend()
+        if s["legacy"] and rho is not None:  # trap 5: the loss trains the meta-network too
+            matching.optimizer.step()
+            matching.optimizer.zero_grad(set_to_none=True)
+        if self.epoch > self.start:
+            self._offer(board, path, batch, logits.detach(), lesson)
+        return loss.detach()
+
+    def _meta_step(self, path: Choices, batch: Batch) -> None:
+        s, matching, board = self.settings, self.matching, self.board
+        if matching is None or board is None:
+            raise TypeError("only with a board")
+        rate = s["weight_lr"] if s["meta_rate"] == "weights" else s["meta_lr"]
+        keep = self._keep if s["legacy"] else None
+        matching.meta_step(board, path, batch, rate, s["meta"], self._loss, keep)
+
+    def _keep(self, weights: Any, directions: Any) -> None:
+        """The inner step of the released code: a real step of the optimiser, clipped to norm 1."""
+        for weight, direction in zip(weights, directions, strict=True):
+            weight.grad = direction
+        nn.utils.clip_grad_norm_(weights, 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _offer(
+        self, board: Board, path: Choices, batch: Batch, logits: Tensor, lesson: Tensor | None
+    ) -> None:
+        x, y = batch
+        n = self.settings["board_images"]
+        accuracy = 100.0 * float((logits.argmax(1) == y).float().mean())
+        stored = lesson if self.settings["legacy"] and lesson is not None else logits.float().softmax(1)
+        board.offer(
+            Entry(accuracy, self.draw.cost(path), self.steps, dict(path), x[:n].clone(), stored[:n].clone())
+        )
+
+    # --- records -------------------------------------------------------------
+
+    def record(self) -> dict[str, Any]:
+        """What an epoch's line of the log says beside the losses."""
+        entry: dict[str, Any] = {"learning_rate": self.optimizer.param_groups[0]["lr"]}
+        if self.board is not None:
+            entry["board"] = self.board.record()
+        return entry
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps, beside the supernet."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "draw": self.draw.state_dict(),
+            "steps": self.steps,
+            "board": None if self.board is None else self.board.state_dict(),
+            "matching": None if self.matching is None else self.matching.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues where `state_dict` was taken."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.draw.load_state_dict(state["draw"])
+        self.steps = state["steps"]
+        if self.board is not None and self.matching is not None:
+            self.board.load_state_dict(state["board"])
+            self.board.to(next(self.net.parameters()).device)
+            self.matching.load_state_dict(state["matching"])
+
+
+def _groups(net: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Weights that decay, and those that do not: biases and what batch norm scales and shifts by."""
+    parameters = list(net.parameters())
+    return [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+
+
+__all__ = ["PathEngine"]

@@ -1,0 +1,202 @@
+"""Which paths a step trains.
+
+Takes decisions as plain data and what a path may cost, returns paths. Invariant: what is drawn depends
+on the state of the sampler alone, which a checkpoint keeps.
+
+- `uniform`: every decision by itself, each value alike (SPOS, section 3.3).
+- `bins`: first a bin of costs, then uniform paths until one falls into it (released SPOS training code).
+- `fair`: as many paths as a decision has values, each value in exactly one of them (FairNAS, strict
+  fairness; where decisions have different numbers of values, the least common multiple of them).
+- `sandwich`: the largest path, random ones, the smallest (slimmable networks; BigNAS).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from nasdsl.runtime.paths.supernet import Choices, made, values_of
+from nasdsl.runtime.standalone.basics import Mistake, stable_seed
+
+Cost = Callable[[Mapping[str, Any]], int]
+Allowed = Callable[[Choices], bool]
+
+TRIES = 500
+"""Uniform draws before the released SPOS code takes whatever comes."""
+MOST_DRAWS = 100_000
+"""Draws after which a limit is said to leave nothing."""
+MOST_AT_ONCE = 64
+"""Paths of one fair step; more would be a batch of its own."""
+
+
+class Draw:
+    """Random paths within the limits of a space, and their neighbours.
+
+    Attributes:
+        cost: of a path.
+        allowed: whether a path is within the limits.
+    """
+
+    def __init__(
+        self, decisions: Sequence[Mapping[str, Any]], seed: int, cost: Cost, allowed: Allowed | None = None
+    ) -> None:
+        self.decisions, self.cost = tuple(decisions), cost
+        self.allowed: Allowed = allowed or (lambda path: True)
+        self.values = {d["path"]: values_of(d) for d in self.decisions}
+        self.random = random.Random(stable_seed(seed, "paths"))
+
+    def path(self, genes: Mapping[str, Any]) -> Choices:
+        """The decisions that exist under a value for every one."""
+        return made(self.decisions, genes)
+
+    def genes(self) -> Choices:
+        """A value for every decision, each alike."""
+        return {path: self.random.choice(values) for path, values in self.values.items()}
+
+    def one(self) -> Choices:
+        """A path within the limits. Raises Mistake where none is found."""
+        for _ in range(MOST_DRAWS):
+            path = self.path(self.genes())
+            if self.allowed(path):
+                return path
+        raise Mistake(f"none of {MOST_DRAWS:,} random paths is within the limits of the space")
+
+    def mutant(self, path: Choices, probability: float) -> Choices:
+        """A path whose decisions are drawn anew, each with a probability (released SPOS search code)."""
+        genes = {**self.genes(), **path}
+        for name, values in self.values.items():
+            if self.random.random() < probability:
+                genes[name] = self.random.choice(values)
+        return self.path(genes)
+
+    def neighbour(self, path: Choices) -> Choices:
+        """A path that differs in one of its decisions (regularised evolution, section 3.2)."""
+        open_ = [name for name in path if len(self.values[name]) > 1]
+        if not open_:
+            return dict(path)
+        name = self.random.choice(open_)
+        other = [v for v in self.values[name] if v != path[name]]
+        return self.path({**self.genes(), **path, name: self.random.choice(other)})
+
+    def child(self, left: Choices, right: Choices) -> Choices:
+        """A path each of whose decisions is that of one of two parents."""
+        spare = self.genes()
+        genes = {
+            name: self.random.choice([p[name] for p in (left, right) if name in p] or [spare[name]])
+            for name in self.values
+        }
+        return self.path(genes)
+
+    def extreme(self, sign: int) -> Choices:
+        """The path of the largest (1) or smallest (-1) cost that changing one decision cannot pass."""
+        genes = {name: values[-1 if sign > 0 else 0] for name, values in self.values.items()}
+        while True:
+            before = dict(genes)
+            for name, values in self.values.items():
+                best = max(values, key=lambda v: sign * self.cost(self.path({**genes, name: v})))
+                if sign * self.cost(self.path({**genes, name: best})) > sign * self.cost(self.path(genes)):
+                    genes[name] = best
+            if genes == before:
+                return self.path(genes)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the generator."""
+        return {"random": self.random.getstate()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues where `state_dict` was taken."""
+        kind, numbers, spare = state["random"]
+        self.random.setstate((kind, tuple(numbers), spare))
+
+
+class Sampler(Protocol):
+    """Draws the paths of a step."""
+
+    def next(self) -> list[Choices]: ...
+
+
+class Uniform:
+    """`count` paths, each drawn by itself."""
+
+    def __init__(self, draw: Draw, count: int) -> None:
+        self.draw, self.count = draw, count
+
+    def next(self) -> list[Choices]:
+        """The paths of a step."""
+        return [self.draw.one() for _ in range(self.count)]
+
+
+class Bins:
+    """`count` paths, each from a bin of costs that is drawn first; `bins` of equal width from `low` to `high`."""
+
+    def __init__(self, draw: Draw, count: int, low: float, high: float, bins: int) -> None:
+        if not low < high:
+            raise Mistake(f"sampler=bins needs bin_low < bin_high, not {low:g} and {high:g}")
+        self.draw, self.count = draw, count
+        self.edges = [low + (high - low) * i / bins for i in range(bins + 1)]
+
+    def next(self) -> list[Choices]:
+        """The paths of a step."""
+        return [self._one() for _ in range(self.count)]
+
+    def _one(self) -> Choices:
+        at = self.draw.random.randrange(len(self.edges) - 1)
+        for _ in range(TRIES):
+            path = self.draw.one()
+            if self.edges[at] <= self.draw.cost(path) < self.edges[at + 1]:
+                return path
+        return self.draw.one()
+
+
+class Fair:
+    """Every value of every decision equally often in one step; limits of the space play no part."""
+
+    def __init__(self, draw: Draw) -> None:
+        self.draw = draw
+        self.count = math.lcm(*(len(v) for v in draw.values.values()))
+        if self.count > MOST_AT_ONCE:
+            raise Mistake(
+                f"sampler=fair would train {self.count} paths a step: decisions have "
+                f"{', '.join(map(str, sorted({len(v) for v in draw.values.values()})))} values"
+            )
+
+    def next(self) -> list[Choices]:
+        """The paths of a step."""
+        columns = {}
+        for name, values in self.draw.values.items():
+            column = list(values) * (self.count // len(values))
+            self.draw.random.shuffle(column)
+            columns[name] = column
+        return [self.draw.path({n: c[i] for n, c in columns.items()}) for i in range(self.count)]
+
+
+class Sandwich:
+    """The largest path, `count - 2` random ones, the smallest; limits hold for the random ones."""
+
+    def __init__(self, draw: Draw, count: int) -> None:
+        if count < 2:
+            raise Mistake("sampler=sandwich needs two paths a step at least: the largest and the smallest")
+        self.draw, self.count = draw, count
+        self.largest, self.smallest = draw.extreme(1), draw.extreme(-1)
+
+    def next(self) -> list[Choices]:
+        """The paths of a step, the largest first."""
+        middle = [self.draw.one() for _ in range(self.count - 2)]
+        return [dict(self.largest), *middle, dict(self.smallest)]
+
+
+def make_sampler(settings: Mapping[str, Any], draw: Draw) -> Sampler:
+    """The sampler that the settings name. Raises Mistake for settings that do not fit the space."""
+    kind, count = settings["sampler"], settings["paths"]
+    if kind == "fair":
+        return Fair(draw)
+    if kind == "sandwich":
+        return Sandwich(draw, count)
+    if kind == "bins":
+        return Bins(draw, count, settings["bin_low"], settings["bin_high"], settings["bins"])
+    return Uniform(draw, count)
+
+
+__all__ = ["Bins", "Draw", "Fair", "Sampler", "Sandwich", "Uniform", "make_sampler"]
