@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -23,7 +24,7 @@ from nasdsl.diagnostics import Diagnostics, Source, did_you_mean
 from nasdsl.errors import UserError
 from nasdsl.resources import shipped_spaces
 from nasdsl.space.architecture import Architecture, check_choices
-from nasdsl.space.checked import CheckedSpace, check_source
+from nasdsl.space.checked import CheckedSpace, Limit, check_source
 from nasdsl.space.decisions import Choice, Decision
 from nasdsl.space.notation import NOTATIONS, PublishedNotation
 from nasdsl.syntax.parse import read
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from nasdsl.identity.costs import PathCosts
     from nasdsl.identity.distinct import Tally
     from nasdsl.identity.population import Population
-    from nasdsl.runtime.supernet import SupernetBase
     from nasdsl.tabular import Table
 
 
@@ -407,6 +407,14 @@ class Space:
             raise UserError.plain("NAS306", f"`{measure}` is no measure{did_you_mean(measure, MEASURES)}")
         return PathCosts(self.checked.module, self.checked.table, measure)
 
+    @cached_property
+    def _limits(self) -> tuple[tuple[Limit, PathCosts], ...]:
+        return tuple((limit, self.costs(limit.measure)) for limit in self.checked.limits)
+
+    def allows(self, choices: Mapping[str, Choice]) -> bool:
+        """Whether an architecture, given by its choices, is within the limits of the space."""
+        return all(limit.holds(costs.at(choices)) for limit, costs in self._limits)
+
     def table(self, name: str | Path, metric: str | None = None) -> Table:
         """A table of results for architectures of this space: look-ups instead of training.
 
@@ -460,8 +468,8 @@ class Program:
     def _name(self) -> str:
         return f"{self.space.name}_{self.compilation.method.name}_{self.space.fingerprint}"
 
-    def supernet(self, seed: int = 0) -> SupernetBase:
-        """The supernet as a torch module: (B, ...) to logits (B, classes).
+    def supernet(self, seed: int = 0) -> Any:
+        """The supernet as a torch module, (B, ...) to logits (B, classes): a `SupernetBase`, or a `PathSupernet`.
 
         Args:
             seed: of the initial weights and variables.
@@ -470,7 +478,7 @@ class Program:
         from nasdsl.runtime.standalone.basics import channels_last
 
         with seeded(seed):
-            net: SupernetBase = load_class(self.compilation.supernet, f"{self._name}_supernet", "Supernet")()
+            net = load_class(self.compilation.supernet, f"{self._name}_supernet", "Supernet")()
         channels_last(net)
         return net
 
@@ -510,9 +518,18 @@ class Program:
             net: torch.nn.Module = load_class(code, name, "Network")(auxiliary=auxiliary)
         if inherit is not None:
             net = net.to(next(inherit.parameters()).dtype)
-            inherit_weights(net, paths, inherit, module_paths(self.compilation.lowered))
+            with self._at(inherit, arch):
+                inherit_weights(net, paths, inherit, module_paths(self.compilation.lowered))
             net.train(inherit.training)
         return net
+
+    def _at(self, net: torch.nn.Module, arch: Architecture) -> AbstractContextManager[None]:
+        """A supernet of single paths at an architecture, whose sizes tell which part of a weight is meant."""
+        if not self.compilation.switched:
+            return nullcontext()
+        from nasdsl.runtime.paths.judging import looking_at
+
+        return looking_at(net, arch.choices)  # type: ignore[arg-type]
 
     def architecture(self, found: Architecture | Mapping[str, Any]) -> Architecture:
         """What `supernet.derive()` returned, as an architecture of the space. Raises UserError (NAS401)."""
@@ -527,6 +544,12 @@ class Program:
     def draw(self, arch: Architecture | Mapping[str, Any]) -> str:
         """A picture of an architecture as SVG text."""
         return self.space.draw(self.architecture(arch))
+
+    def draw_points(self, points: Sequence[tuple[float, float, bool]], cost: str) -> str:
+        """Accuracy (0 to 1) against a cost as SVG text: (cost, accuracy, whether on the front) a point."""
+        from nasdsl.drawing.points import draw_points
+
+        return draw_points(points, cost)
 
     def files(self) -> dict[str, str]:
         """Every file that `write` writes, by name; the same input gives the same text."""

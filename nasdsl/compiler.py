@@ -12,11 +12,13 @@ from functools import cached_property
 
 import attrs
 
-from nasdsl.codegen.decisions import decision_data
-from nasdsl.codegen.emit import network_code, supernet_code
+from nasdsl.cases import Cases
+from nasdsl.codegen.decisions import decision_data, path_data
+from nasdsl.codegen.emit import network_code, path_supernet_code, supernet_code
 from nasdsl.codegen.layout import layout_line
 from nasdsl.codegen.lower import lower_module
 from nasdsl.codegen.lowered import Home, Lowered, module_paths
+from nasdsl.codegen.sizes import Sizes, settled
 from nasdsl.codegen.source import PythonCode
 from nasdsl.codegen.variables import variables
 from nasdsl.diagnostics import did_you_mean
@@ -31,6 +33,7 @@ from nasdsl.passes.lift_none import Lifted, LiftNone, lifted
 from nasdsl.passes.log import Log, Rewrite
 from nasdsl.passes.retrain_form import RetrainForm, auxiliary_problem
 from nasdsl.passes.specialise import Specialise
+from nasdsl.passes.switch import Switch
 from nasdsl.space.architecture import Architecture
 from nasdsl.space.checked import CheckedSpace
 from nasdsl.space.decisions import Choice, Decision, DecisionTable, Event
@@ -92,17 +95,42 @@ class Compilation:
         return lifted_table(self.space.table, self.lifted)
 
     @cached_property
+    def sizes(self) -> Sizes:
+        """The sizes that the path of a step settles; filled by lowering."""
+        return Sizes()
+
+    @cached_property
     def lowered(self) -> tuple[Lowered, ...]:
-        return lower_module(self.optimised, "Supernet", runtime=True)
+        return lower_module(self.optimised, "Supernet", runtime=True, sizes=self.sizes)
+
+    @cached_property
+    def switched(self) -> bool:
+        """Whether a path is set at run time, instead of variables being learned."""
+        return any(isinstance(p, Switch) for p in self.passes)
 
     @cached_property
     def supernet(self) -> PythonCode:
         """The text of `supernet.py`."""
+        if self.switched:
+            return self._path_supernet()
         made = variables(self.optimised, tuple(item.name for item in self.lowered))
         lifted = tuple({"decision": i.decision, "edges": i.edges} for i in self.lifted)
         title = f"Supernet of space {self.space.name} for method {self.method.name}."
         data = decision_data(self.table, self.searched, made)
         return supernet_code(title, source_name(self.space), self.lowered, made, data, lifted)
+
+    def _path_supernet(self) -> PythonCode:
+        lowered = self.lowered
+        side = settled(self.space.input.dims[-1]) if self.space.input.layout == "image" else 0
+        resolution = self.sizes.key(side, "input") if isinstance(side, Cases) else ""
+        return path_supernet_code(
+            f"Supernet of space {self.space.name} for method {self.method.name}.",
+            source_name(self.space),
+            lowered,
+            path_data(self.table),
+            self.sizes.data,
+            resolution,
+        )
 
     def search_form(self, architecture: Architecture) -> Module:
         """One architecture cut out of the supernet: same normalisation, same weight names."""
@@ -150,11 +178,11 @@ def compile_space(
     """
     chosen = METHODS.load(method)
     resolved = chosen.resolve(space, settings or {})
-    if space.limits:
+    if space.limits and not chosen.limits:
         raise UserError.plain(
             "NAS901",
-            f"searching under a limit is not yet available; `{space.name}` sets one on {space.limits[0].measure}",
-            help="take the limit out of the space; `nasdsl stats` tells what an architecture costs",
+            f"`{chosen.name}` cannot search under a limit; `{space.name}` sets one on {space.limits[0].measure}",
+            help="methods of single paths can (spos, cream, evolution); or take the limit out of the space",
         )
     chosen.fits(space, resolved)
     pipeline = edit_pipeline(chosen.pipeline(space, resolved), passes, resolved)

@@ -20,6 +20,7 @@ import jinja2
 
 from nasdsl import __version__
 from nasdsl.codegen.explain import explained
+from nasdsl.codegen.sizes import largest
 from nasdsl.codegen.source import PythonCode, comment, literal
 from nasdsl.ir.graph import Module
 from nasdsl.ir.nodes import Op
@@ -66,7 +67,7 @@ def directory_files(compilation: Compilation, passes: str) -> dict[str, str]:
     texts = {
         "space.nas": compilation.space.source.text,
         "supernet.py": compilation.supernet.source,
-        "search.py": _render("search.py.j2", context),
+        "search.py": _render(compilation.method.template, context),
         "retrain.py": _render("retrain.py.j2", context),
         "config.toml": config_text(compilation),
         "rewrites.md": explained(compilation),
@@ -104,7 +105,7 @@ def _context(compilation: Compilation, passes: str) -> dict[str, object]:
         "params": literal(dict(space.given)),
         "settings": literal(chosen),
         "passes": literal(passes),
-        "input": literal((space.input.layout, *space.input.evaluate({}))),
+        "input": literal((space.input.layout, *(largest(d) for d in space.input.dims))),
         "classes": space.classes,
         "fingerprint": literal(space.fingerprint),
         "uses_python": _uses_python(space),

@@ -94,6 +94,8 @@ class Method:
         variants: sets of settings by name, which the setting `preset` chooses from.
         pipeline: the passes, from Graph[SPACE] to Graph[RELAXED].
         fits: reports what of a space the method cannot use, as UserError (NAS504).
+        template: of `search.py`.
+        limits: whether its search keeps to the limits of a space.
     """
 
     name: str
@@ -108,6 +110,8 @@ class Method:
     fits: Callable[[CheckedSpace, Mapping[str, Scalar]], None]
     presets: Mapping[str, Mapping[str, Scalar]] = attrs.field(factory=dict)
     variants: Mapping[str, Mapping[str, Scalar]] = attrs.field(factory=dict)
+    template: str = "search.py.j2"
+    limits: bool = False
 
     def resolve(self, space: CheckedSpace, given: Mapping[str, object]) -> dict[str, Scalar]:
         """Every setting: given by the user, else by the named preset, the space's notation, the default.

@@ -1,0 +1,256 @@
+"""Methods of single paths: one supernet, points on a few axes.
+
+Takes a method's own defaults, returns a `Method`. The axes: which paths a step trains (`sampler`), who
+teaches them (`distillation`), how the best path is found afterwards (`search`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from nasdsl.diagnostics import Diagnostic, Label
+from nasdsl.errors import UserError
+from nasdsl.ir.nodes import Gather, Op
+from nasdsl.methods.base import Method, Scalar, Setting
+from nasdsl.methods.bilevel import DATA, RETRAIN
+from nasdsl.ops import PRIMITIVES
+from nasdsl.passes.base import Pass
+from nasdsl.passes.switch import Switch, sizes_of
+from nasdsl.space.checked import CheckedSpace
+
+_SPOS = "released SPOS code, Supernet/train.py"
+_FIND = "released SPOS code, Search/search.py"
+_CREAM = "released Cream code"
+
+SEARCH = (
+    Setting("epochs", "search", 120, "length of the training of the supernet", _SPOS, "epochs", low=1),
+    Setting("batch_size", "search", 1024, "examples a step", _SPOS, "examples", low=2),
+    Setting(
+        "train_fraction",
+        "search",
+        0.9,
+        "part of the training set that trains; the rest judges paths",
+        "nasdsl",
+        low=0.05,
+        high=0.99,
+    ),
+    Setting("weight_lr", "search", 0.5, "learning rate at the start, linear to zero each step", _SPOS, low=0),
+    Setting("weight_momentum", "search", 0.9, "momentum of SGD", _SPOS, low=0, high=1),
+    Setting("weight_decay", "search", 4e-5, "weight decay", _SPOS, low=0),
+    Setting("decay_norms", "search", True, "whether biases and batch norm decay too", _SPOS),
+    Setting("nesterov", "search", False, "Nesterov momentum", _SPOS),
+    Setting("clip", "search", 0.0, "largest norm of the gradient; 0 for no limit", _SPOS, low=0),
+    Setting("label_smoothing", "search", 0.1, "label smoothing", _SPOS, low=0, high=0.99),
+    Setting(
+        "sampler",
+        "search",
+        "uniform",
+        "paths of a step: uniform, from bins of costs, every value once (fair), or largest, random, smallest",
+        "SPOS; FairNAS; BigNAS",
+        choices=("uniform", "bins", "fair", "sandwich"),
+    ),
+    Setting("paths", "search", 1, "paths a step; `fair` counts them itself", "nasdsl", low=1),
+    Setting("bin_low", "search", 290e6, "least cost of sampler=bins", _SPOS, "of the objective", low=0),
+    Setting("bin_high", "search", 360e6, "cost that the bins end before", _SPOS, "of the objective", low=0),
+    Setting("bins", "search", 7, "how many bins of equal width", _SPOS, low=1),
+    Setting(
+        "distillation",
+        "search",
+        "off",
+        "who teaches: nobody, the largest path of a sandwich (inplace), or the board",
+        "BigNAS; Cream",
+        choices=("off", "inplace", "board"),
+    ),
+    Setting("board_size", "search", 10, "paths on the board", _CREAM, low=1),
+    Setting(
+        "board_margin", "search", 5.0, "lead that a dearer path needs", _CREAM, "points of accuracy", low=0
+    ),
+    Setting("board_images", "search", 4, "images that a path on the board keeps", _CREAM, "images", low=1),
+    Setting(
+        "meta",
+        "search",
+        "full",
+        "step of the meta-network through all weights, the first tensor alone, or none",
+        "Cream, section 3.2; first: what the released code comes down to",
+        choices=("full", "first", "off"),
+    ),
+    Setting(
+        "meta_start",
+        "search",
+        20,
+        "last epoch (from 0) without board and teachers; at most half of all",
+        _CREAM,
+        "epochs",
+        low=0,
+    ),
+    Setting("meta_interval", "search", 200, "steps from one meta step to the next", _CREAM, "steps", low=1),
+    Setting("meta_lr", "search", 1e-4, "learning rate of the meta-network", _CREAM, low=0),
+    Setting(
+        "meta_rate",
+        "search",
+        "meta",
+        "rate of the inner step: meta_lr, or that of the weights",
+        _CREAM,
+        choices=("meta", "weights"),
+    ),
+    Setting(
+        "legacy",
+        "search",
+        False,
+        "as the released code computes: last score negated, teacher's softmax on the board, rho not detached, "
+        "moving statistics, inner step kept",
+        _CREAM,
+    ),
+    Setting(
+        "search",
+        "search",
+        "evolution",
+        "how the path is found: the board, random, evolution (SPOS), aging (regularised), nsga2 (a front)",
+        _FIND,
+        choices=("board", "random", "evolution", "aging", "nsga2"),
+    ),
+    Setting("evaluations", "search", 1000, "paths that are judged; the board judges its own", _FIND, low=1),
+    Setting("population", "search", 50, "paths of a generation, or alive", _FIND, low=2),
+    Setting("parents", "search", 10, "paths that have offspring; of aging the tournament", _FIND, low=1),
+    Setting(
+        "mutation", "search", 0.1, "probability that a decision of a mutant changes", _FIND, low=0, high=1
+    ),
+    Setting(
+        "objective",
+        "search",
+        "macs",
+        "what a path costs, beside its accuracy",
+        "nasdsl",
+        choices=("macs", "params"),
+    ),
+    Setting(
+        "calibration_batches",
+        "search",
+        200,
+        "training batches for the batch norm of a path before it is judged; 0 takes it as trained",
+        "released SPOS code, Search/tester.py; a cumulative average is a reconstruction",
+        "batches",
+        low=0,
+    ),
+    Setting(
+        "judging_batches",
+        "search",
+        0,
+        "held-out batches that judge a path; 0 for all",
+        "nasdsl",
+        "batches",
+        low=0,
+    ),
+)
+
+
+def pipeline(space: CheckedSpace, settings: Mapping[str, Scalar]) -> tuple[Pass, ...]:
+    """Decisions become switches; nothing is relaxed."""
+    return (Switch(),)
+
+
+def fits(space: CheckedSpace, settings: Mapping[str, Scalar]) -> None:
+    """Raises UserError (NAS504) for what no path of a supernet can be cut to."""
+    if not space.table.decisions:
+        raise UserError.plain("NAS504", f"space `{space.name}` makes no decision: there is nothing to search")
+    for use in space.module.uses():
+        for node in use.graph.nodes:
+            if isinstance(node, Gather) and (node.widths or (node.low == 0 and node.merge != "concat")):
+                path = use.decision(node.decision)
+                what = "widths that its members share" if node.widths else "an empty choice of inputs"
+                place = space.table.by_path[path].span
+                label = None if place is None else Label(place, "chosen here")
+                raise UserError(
+                    [Diagnostic("NAS504", f"a supernet of single paths cannot have {what} (`{path}`)", label)]
+                )
+            if isinstance(node, Op):
+                _fits(node, tuple(d for d in sizes_of(node) if d.cases))
+    _settings_fit(settings)
+
+
+def _fits(node: Op, elastic: Sequence[Any]) -> None:
+    primitive = PRIMITIVES[node.op]
+    own = [v for n, v in node.values if getattr(v, "cases", None)]
+    fixed = ("stride", "dilation", "groups", "pad", "start", "count")
+    stubborn = [n for n, v in node.values if getattr(v, "cases", None) and n in fixed]
+    if (own and primitive.elastic is None) or stubborn or (elastic and primitive.opaque):
+        where = f" ({node.loc.file}:{node.loc})" if node.loc is not None else ""
+        what = f"the {stubborn[0]} of `{node.op}`" if stubborn else f"the size of `{node.op}`"
+        raise UserError.plain(
+            "NAS504",
+            f"{what} cannot depend on a decision in a supernet of single paths{where}",
+            help="make it an option: `choose { f(2), f(3) }` gives each its own operation",
+        )
+
+
+def _settings_fit(s: Mapping[str, Scalar]) -> None:
+    if s["search"] == "board" and s["distillation"] != "board":
+        raise _conflict(
+            "search=board", f"distillation={s['distillation']}", "only distillation=board keeps a board"
+        )
+    if s["distillation"] == "inplace" and s["sampler"] != "sandwich":
+        raise _conflict(
+            "distillation=inplace", f"sampler={s['sampler']}", "the largest path of a sandwich teaches"
+        )
+    if s["distillation"] == "board" and s["sampler"] in ("fair", "sandwich"):
+        raise _conflict("distillation=board", f"sampler={s['sampler']}", "the board judges one path a step")
+    if s["sampler"] == "sandwich" and int(s["paths"]) < 2:
+        raise _conflict("sampler=sandwich", f"paths={s['paths']}", "largest and smallest are two: paths=4")
+
+
+def _conflict(left: str, right: str, why: str) -> UserError:
+    return UserError.plain("NAS505", f"{left} does not go with {right}: {why}")
+
+
+def single_path_method(
+    name: str,
+    *,
+    title: str,
+    summary: str,
+    papers: tuple[str, ...],
+    authors: tuple[str, ...],
+    reconstructions: tuple[str, ...] = (),
+    defaults: Mapping[str, tuple[Scalar, str]] | None = None,
+    variants: Mapping[str, Mapping[str, Scalar]] | None = None,
+) -> Method:
+    """A method with its own defaults: setting to (value, source)."""
+    own = dict(defaults or {})
+    settings = tuple(
+        attrs.evolve(s, default=own[s.name][0], source=own[s.name][1]) if s.name in own else s for s in SEARCH
+    )
+    if variants:
+        settings = (
+            Setting(
+                "preset",
+                "compile",
+                next(iter(variants)),
+                "named values of other settings",
+                "nasdsl",
+                choices=tuple(variants),
+            ),
+            *settings,
+        )
+    return Method(
+        name=name,
+        title=title,
+        summary=summary,
+        papers=papers,
+        authors=authors,
+        reconstructions=(
+            "statistics of batch norm are recalibrated as cumulative averages before a path is judged",
+            *reconstructions,
+        ),
+        differences=("the network has weights of its own; the path has those that it shares",),
+        settings=(*settings, *RETRAIN, *DATA),
+        pipeline=pipeline,
+        fits=fits,
+        variants=variants or {},
+        template="paths.py.j2",
+        limits=True,
+    )
+
+
+__all__ = ["single_path_method"]
