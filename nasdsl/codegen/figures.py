@@ -18,7 +18,7 @@ from nasdsl.ir.graph import Graph, Module, Use
 from nasdsl.ir.nodes import Merge, Mix, Op, Weight
 from nasdsl.ops import PRIMITIVES
 
-VIEWS = frozenset({"part", "crop", "flatten", "tokens"})
+VIEWS = frozenset({"part", "crop", "flatten", "as_image", "tokens"})
 """Operations that only look at what they read in another way."""
 FP32 = 4
 

@@ -13,7 +13,7 @@ from nasdsl.ops.fused import DWCONV_FAN, DWCONV_LANES, PART, POINTWISE_NORM
 from nasdsl.ops.linear import LINEAR
 from nasdsl.ops.norm import BN
 from nasdsl.ops.pool import AVG_POOL, GLOBAL_POOL, MAX_POOL
-from nasdsl.ops.shape import CROP, DROP_PATH, FLATTEN, ID, NONE, SCALE
+from nasdsl.ops.shape import AS_IMAGE, CROP, DROP_PATH, FLATTEN, ID, NONE, SCALE
 from nasdsl.ops.tokens import ATTENTION, CLASS_TOKEN, LAYER_NORM, POSITION, TAKE_TOKEN, TOKENS
 
 _ALL = (
@@ -34,6 +34,7 @@ _ALL = (
     GLOBAL_POOL,
     CROP,
     FLATTEN,
+    AS_IMAGE,
     LINEAR,
     SE,
     TRUNCATE,

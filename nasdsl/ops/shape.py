@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nasdsl.ops.base import Misfit, Parameter, Primitive, Sizes, Values, integer, need
-from nasdsl.types import TensorType
+from nasdsl.types import Dim, TensorType
 
 
 def _same(source: TensorType, values: Values, sizes: Sizes) -> TensorType:
@@ -100,6 +100,25 @@ def _flatten_module(source: TensorType, result: TensorType, values: Values) -> s
 
 def _flatten_function(source: TensorType, result: TensorType, values: Values) -> str:
     return "{x}.flatten(1)"
+
+
+def _infer_as_image(source: TensorType, values: Values, sizes: Sizes) -> TensorType:
+    need("vector", source, "as_image")
+    one = Dim.of(1)
+    return TensorType("image", (source.channels, one, one))
+
+
+def _as_image_function(source: TensorType, result: TensorType, values: Values) -> str:
+    return "{x}[:, :, None, None]"
+
+
+AS_IMAGE = Primitive(
+    name="as_image",
+    summary="a vector as an image of one pixel, for convolutions behind `global_pool`",
+    parameters=(),
+    infer=_infer_as_image,
+    function=_as_image_function,
+)
 
 
 FLATTEN = Primitive(

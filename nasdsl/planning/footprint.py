@@ -22,7 +22,7 @@ SAVES_INPUT = frozenset(
 SAVES_OUTPUT = frozenset({"relu", "sigmoid", "tanh"})
 """Operations whose backward pass reads their output."""
 
-VIEWS = frozenset({"crop", "tokens", "take_token", "flatten", "truncate", "channels", "part"})
+VIEWS = frozenset({"crop", "tokens", "take_token", "flatten", "as_image", "truncate", "channels", "part"})
 """Operations whose output is their input's storage."""
 
 DEPTHWISE = frozenset({"dwconv", "dwconv_fan", "dwconv_lanes"})
