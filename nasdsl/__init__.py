@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nasdsl.api import Program as Program
     from nasdsl.api import Space as Space
+    from nasdsl.api import fit as fit
     from nasdsl.api import load as load
     from nasdsl.errors import NasError as NasError
     from nasdsl.errors import UserError as UserError
@@ -25,7 +26,16 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Architecture", "NasError", "Program", "Space", "UserError", "__version__", "load"]
+__all__ = [
+    "Architecture",
+    "NasError",
+    "Program",
+    "Space",
+    "UserError",
+    "__version__",
+    "fit",
+    "load",
+]
 
 _HOMES = {
     "Architecture": "nasdsl.space.architecture",
@@ -33,6 +43,7 @@ _HOMES = {
     "Program": "nasdsl.api",
     "Space": "nasdsl.api",
     "UserError": "nasdsl.errors",
+    "fit": "nasdsl.api",
     "load": "nasdsl.api",
 }
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from nasdsl.compiler import Compilation
     from nasdsl.identity.costs import PathCosts
     from nasdsl.identity.distinct import Tally
+    from nasdsl.identity.fit import Fit, Range
     from nasdsl.identity.population import Population
     from nasdsl.tabular import Table
 
@@ -78,6 +79,48 @@ def load(path: str | Path, /, *, allow_python: bool = False, **parameters: objec
     if space is None:
         raise UserError(diagnostics.items)
     return Space(space)
+
+
+def fit(
+    path: str | Path,
+    /,
+    *,
+    between: tuple[float, float],
+    grow: Sequence[str | Range] = (),
+    shrink: Sequence[str | Range] = (),
+    measure: str = "macs",
+    parameters: Mapping[str, object] | None = None,
+    allow_python: bool = False,
+) -> Fit:
+    """Parameters of a space at which its architectures cost what is wanted.
+
+    Args:
+        path: as of `load`.
+        between: the budget, its lower and its upper end.
+        grow: parameters that start at their least value and grow in this order, as in
+            "depths[3..5] = 1..4".
+        shrink: parameters that start at their greatest value and shrink, one after the other, until the
+            smallest architecture is within the budget: "resolution = 64..224 step 32".
+        measure: `params`, `macs` or `depth`.
+        parameters: values for other parameters.
+        allow_python: as of `load`.
+
+    Raises:
+        UserError: NAS305 where no setting fits, NAS306 for an unknown measure, NAS109 for what is no
+            parameter that can be fitted, NAS310 where the range of a measure is not known.
+    """
+    from nasdsl.identity.fit import fit as fitted
+
+    given = dict(parameters or {})
+
+    def bounds(values: Mapping[str, object]) -> tuple[int, int]:
+        costs = load(path, allow_python=allow_python, **values).costs(measure)
+        if costs.low is None or costs.high is None:
+            raise UserError.plain("NAS310", f"the range of {measure} is not known without looking at all")
+        return costs.low, costs.high
+
+    known = load(path, allow_python=allow_python, **given).params
+    return fitted(bounds, known, given, between, grow, shrink, measure)
 
 
 def check_file(

@@ -84,6 +84,7 @@ def test_an_unknown_option_is_a_wrong_command_line(name: str, capsys: pytest.Cap
         "draw": ["-o", "x.svg"],
         "stats": ["--arch", "a"],
         "export": ["--arch", "a"],
+        "fit": ["--between", "..1G"],
     }
     required |= {"diff": ["darts"], "completion": ["bash"]}
     required |= {"plan": ["--method", "darts"], "benchmark": ["--table", "x.csv"]}
@@ -134,6 +135,12 @@ def test_what_is_promised_says_so(words: list[str], capsys: pytest.CaptureFixtur
         (["ir", "-", "--param", "C=3"], "no other option"),
         (["draw", "darts", "-o", "darts.txt"], ".svg"),
         (["stats", "darts"], "--arch"),
+        (["fit", "darts"], "--between"),
+        (["fit", "darts", "--between", "3"], "is no budget"),
+        (["fit", "darts", "--between", "2M..1M"], "is empty"),
+        (["fit", "darts", "--between", "..1M", "--grow", "layers"], "is no range"),
+        (["fit", "darts", "--between", "..1M", "--shrink", "C=9..3"], "is empty"),
+        (["fit", "darts", "--between", "..1M", "--grow", "C[0]=1..3"], "numbered from 1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

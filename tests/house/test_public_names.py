@@ -8,7 +8,16 @@ import pytest
 
 import nasdsl
 
-PUBLIC = ["Architecture", "NasError", "Program", "Space", "UserError", "__version__", "load"]
+PUBLIC = [
+    "Architecture",
+    "NasError",
+    "Program",
+    "Space",
+    "UserError",
+    "__version__",
+    "fit",
+    "load",
+]
 
 
 def test_public_names_are_pinned() -> None:
