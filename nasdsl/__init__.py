@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nasdsl.api import Space as Space
     from nasdsl.api import fit as fit
     from nasdsl.api import load as load
+    from nasdsl.api import load_architecture as load_architecture
     from nasdsl.errors import NasError as NasError
     from nasdsl.errors import UserError as UserError
     from nasdsl.space.architecture import Architecture as Architecture
@@ -35,6 +36,7 @@ __all__ = [
     "__version__",
     "fit",
     "load",
+    "load_architecture",
 ]
 
 _HOMES = {
@@ -45,6 +47,7 @@ _HOMES = {
     "UserError": "nasdsl.errors",
     "fit": "nasdsl.api",
     "load": "nasdsl.api",
+    "load_architecture": "nasdsl.api",
 }
 
 

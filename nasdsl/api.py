@@ -9,6 +9,7 @@ same reason.
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ import attrs
 
 from nasdsl.diagnostics import Diagnostics, Source, did_you_mean
 from nasdsl.errors import UserError
-from nasdsl.resources import shipped_spaces
+from nasdsl.resources import shipped_architectures, shipped_spaces
 from nasdsl.space.architecture import Architecture, check_choices
 from nasdsl.space.checked import CheckedSpace, Limit, check_source
 from nasdsl.space.decisions import Choice, Decision
@@ -51,7 +52,8 @@ class Stats:
         live_macs: multiply-accumulates of that network.
         activation_bytes: bytes of every value that network writes, fp32.
         zero_output: whether the output is zero whatever the input (`none` on every way).
-        conventions: the same in a benchmark's own convention, by its name.
+        conventions: the same as others count, by the name of their convention: that of the benchmark
+            which the space is, and those that were asked for.
     """
 
     params: int
@@ -79,6 +81,46 @@ def load(path: str | Path, /, *, allow_python: bool = False, **parameters: objec
     if space is None:
         raise UserError(diagnostics.items)
     return Space(space)
+
+
+def load_architecture(
+    path: str | Path, text: str, /, *, allow_python: bool = False, **parameters: object
+) -> tuple[Space, Architecture]:
+    """Loads an architecture and the space it is of, at the parameters that it says.
+
+    Args:
+        path: as of `load`.
+        text: as of `Space.parse`; "cream_287" and its like name the published ones.
+        allow_python: as of `load`.
+        parameters: values for the parameters that the architecture says nothing of.
+
+    Raises:
+        UserError: as `load` and `Space.parse`; NAS402 where a parameter is said in two ways.
+    """
+    said: Mapping[str, object] = {}
+    if not _is_notation(text):
+        read = Architecture.from_json(_architecture_text(text))
+        said = read.params
+        for name in said.keys() & parameters.keys():
+            if parameters[name] != said[name]:
+                raise UserError.plain(
+                    "NAS402",
+                    f"this architecture says {name}={_shown(said[name])}, which was set to "
+                    f"{_shown(parameters[name])}",
+                    help=f"leave {name} out, or take `params` out of a copy of the architecture",
+                )
+    try:
+        space = load(path, allow_python=allow_python, **{**said, **parameters})
+    except UserError as error:
+        problem = error.diagnostics[0]
+        if problem.code == "NAS109" and any(f"`{n}`" in problem.message for n in said.keys() - parameters):
+            raise UserError.plain(
+                "NAS402",
+                f"this architecture was made for space `{read.space}` with {_pairs(said)}: {problem.message}",
+                help="load the space it was made for",
+            ) from None
+        raise
+    return space, space.parse(text)
 
 
 def fit(
@@ -121,6 +163,40 @@ def fit(
 
     known = load(path, allow_python=allow_python, **given).params
     return fitted(bounds, known, given, between, grow, shrink, measure)
+
+
+def _is_notation(text: str) -> bool:
+    return any(notation.recognise(text) for notation in NOTATIONS.values())
+
+
+def _architecture_text(text: str) -> str:
+    """The JSON that is given, or that of the file or of the published architecture that is named."""
+    if text.lstrip().startswith("{"):
+        return text
+    try:
+        path = Path(text)
+        shipped = shipped_architectures()
+        if text in shipped and not path.exists():
+            path = shipped[text]
+        return path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        hint = did_you_mean(text, shipped_architectures()) if "/" not in text else ""
+        raise UserError.plain(
+            "NAS005",
+            f"no architecture in {text[:60]!r}: {reason}{hint}",
+            help="give a path to an architecture's JSON, the JSON, a notation of the space, "
+            "or the name of a published one",
+        ) from None
+
+
+def _shown(value: object) -> str:
+    """A value of a parameter as `--param` takes it."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _pairs(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={_shown(value)}" for name, value in values.items())
 
 
 def check_file(
@@ -348,29 +424,27 @@ class Space:
                 )
 
     def parse(self, text: str) -> Architecture:
-        """Reads an architecture: a published notation, JSON text, or a path to a JSON file.
+        """Reads an architecture: a published notation, JSON text, a path to a JSON file, or a published one's name.
 
         Raises:
-            UserError: NAS401, NAS402 for one of another space, NAS403 for a notation that the
-                space does not declare, NAS005 for a file that cannot be read.
+            UserError: NAS401, NAS402 for one of another space or with other parameters, NAS403 for a
+                notation that the space does not declare, NAS005 for a file that cannot be read.
         """
         for notation in NOTATIONS.values():
             if notation.recognise(text):
                 return self.architecture(self._notation(notation.name).read(self.checked.table, text))
-        if not text.lstrip().startswith("{"):
-            try:
-                text = Path(text).read_text("utf-8")
-            except (OSError, ValueError) as error:
-                reason = getattr(error, "strerror", None) or str(error)
-                raise UserError.plain(
-                    "NAS005",
-                    f"no architecture in {text[:60]!r}: {reason}",
-                    help="give a path to an architecture's JSON, the JSON, or a notation of the space",
-                ) from None
-        read = Architecture.from_json(text)
+        read = Architecture.from_json(_architecture_text(text))
+        other = {n: v for n, v in read.params.items() if self.params.get(n) != v}
+        if other:
+            raise UserError.plain(
+                "NAS402",
+                f"this architecture is of `{read.space}` with {_pairs(other)}, which is not what "
+                f"`{self.name}` was loaded with ({_pairs(self.params)})",
+                help="`nasdsl.load_architecture`, and every verb with --arch, loads the space as the architecture says",
+            )
         if read.fingerprint != self.fingerprint:
             try:
-                return self.architecture(read.choices)
+                return attrs.evolve(self.architecture(read.choices), params=read.params)
             except UserError as error:
                 raise UserError.plain(
                     "NAS402",
@@ -378,7 +452,7 @@ class Space:
                     f"does not fit `{self.name}` ({self.fingerprint}): {error.diagnostics[0].message}",
                     help="load the space it was made for, with the same parameters",
                 ) from None
-        return self.architecture(read.choices)
+        return attrs.evolve(self.architecture(read.choices), params=read.params)
 
     def format(self, arch: Architecture, notation: str | None = None) -> str:
         """An architecture in a published notation. Raises UserError (NAS403)."""
@@ -390,19 +464,30 @@ class Space:
             raise UserError.plain("NAS403", f"space `{self.name}` does not read `{name}`: {declared}")
         return NOTATIONS[name]
 
-    def stats(self, arch: Architecture, auxiliary: bool = False) -> Stats:
+    def stats(self, arch: Architecture, auxiliary: bool = False, conventions: Sequence[str] = ()) -> Stats:
         """What an architecture costs, from the cost rules alone: no network is built.
 
         Args:
             auxiliary: with the auxiliary head of retraining.
+            conventions: counters of others whose figures are wanted too, such as "thop": what that counts
+                in the network that is built, in eval mode (where an auxiliary head does not run).
 
         Raises:
-            UserError: NAS504 when an auxiliary head does not fit.
+            UserError: NAS504 when an auxiliary head does not fit, NAS306 for an unknown convention.
         """
-        from nasdsl.ir.cost import Count, module_count, outputs_zero
+        from nasdsl.ir.cost import Count, convention_count, module_count, outputs_zero
+        from nasdsl.ops.conventions import CONVENTIONS
         from nasdsl.passes.retrain_form import RetrainForm, auxiliary_problem
         from nasdsl.passes.specialise import Specialise
 
+        for name in conventions:
+            if name not in CONVENTIONS:
+                known = ", ".join(CONVENTIONS)
+                raise UserError.plain(
+                    "NAS306",
+                    f"`{name}` is no convention{did_you_mean(name, CONVENTIONS)}",
+                    help=f"conventions that can be asked for: {known}",
+                )
         arch = self.architecture(arch.choices)
         module = self.checked.module
         live = Specialise(arch.choices)(module)
@@ -417,13 +502,15 @@ class Space:
             extra = Count(
                 headed.params - built.params, headed.macs - built.macs, headed.activations - built.activations
             )
-        conventions = {}
+        others = {}
         if self.checked.distinct_by == "nasbench201":
             # The benchmark counts multiply-accumulates plus the classifier's bias additions.
-            conventions["nasbench201"] = {
+            others["nasbench201"] = {
                 "params": written.params,
                 "flops": written.macs + self.checked.classes,
             }
+        for convention in map(CONVENTIONS.__getitem__, conventions):
+            others[convention.name] = {convention.figure: convention_count(live, convention)}
         return Stats(
             params=written.params + extra.params,
             macs=written.macs + extra.macs,
@@ -431,7 +518,7 @@ class Space:
             live_macs=built.macs + extra.macs,
             activation_bytes=4 * (built.activations + extra.activations),
             zero_output=outputs_zero(live),
-            conventions=conventions,
+            conventions=others,
         )
 
     def costs(self, measure: str) -> PathCosts:

@@ -41,3 +41,9 @@ def library_path() -> Path:
 def shipped_spaces() -> dict[str, Path]:
     """The shipped spaces by name, `darts` for `spaces/darts.nas`, in alphabetical order."""
     return {path.stem: path for path in sorted(spaces_folder().glob("*.nas"))}
+
+
+def shipped_architectures() -> dict[str, Path]:
+    """The published architectures by name, `cream_287` for `spaces/architectures/cream_287.json`."""
+    files = (spaces_folder() / "architectures").glob("*.json")
+    return {path.stem: path for path in sorted(files, key=lambda p: (len(p.stem), p.stem))}

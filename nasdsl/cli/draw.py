@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nasdsl.cli.arguments import CommandLineError, Parser, assignments, at_least, file_argument, write_text
 from nasdsl.cli.dispatch import FINE
-from nasdsl.cli.space import architecture_argument, load
+from nasdsl.cli.space import architecture_argument, load, load_architecture
 
 
 def configure(parser: Parser) -> None:
@@ -37,9 +37,11 @@ def run(args: argparse.Namespace) -> int:
     output: str = args.output
     if output != "-" and not output.lower().endswith((".svg", ".png")):
         raise CommandLineError(f"-o takes a file that ends in .svg or .png, or -, not `{output}`")
-    space = load(args.file, assignments("--param", args.param), args.allow_python)
-    architecture = None if args.arch is None else space.parse(args.arch)
-    picture = space.draw(architecture)
+    if args.arch is None:
+        picture = load(args.file, assignments("--param", args.param), args.allow_python).draw()
+    else:
+        space, architecture = load_architecture(args)
+        picture = space.draw(architecture)
     if output.lower().endswith(".png"):
         _write_png(output, picture, args.scale)
     else:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nasdsl.cli.arguments import Parser, assignments, file_argument, not_yet
+from nasdsl.cli.arguments import Parser, file_argument, not_yet
 from nasdsl.cli.dispatch import FINE
-from nasdsl.cli.space import architecture_argument, load
+from nasdsl.cli.space import architecture_argument, load_architecture
 from nasdsl.errors import UserError
 
 
@@ -28,8 +28,8 @@ def run(args: argparse.Namespace) -> int:
     """Exports."""
     if args.format != "py":
         raise not_yet(f"--format {args.format}", "`--format py` writes a module for torch")
-    space = load(args.file, assignments("--param", args.param), args.allow_python)
-    text = space.model_source(space.parse(args.arch))
+    space, architecture = load_architecture(args)
+    text = space.model_source(architecture)
     try:
         Path(args.output).write_text(text, "utf-8")
     except OSError as error:

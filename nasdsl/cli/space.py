@@ -10,10 +10,11 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from nasdsl.cli.arguments import Parser, Value
+from nasdsl.cli.arguments import Parser, Value, assignments
 
 if TYPE_CHECKING:
     from nasdsl.api import Space
+    from nasdsl.space.architecture import Architecture
 
 DISTINCT_PUBLISHED = "--distinct=published"
 """An option with its value in its name: argparse would otherwise read `--distinct FILE` as a value."""
@@ -24,6 +25,14 @@ def load(file: str, params: Mapping[str, Value], allow_python: bool = False) -> 
     from nasdsl import api
 
     return api.load(file, allow_python=allow_python, **params)
+
+
+def load_architecture(args: argparse.Namespace) -> tuple[Space, Architecture]:
+    """The space of FILE and the architecture of --arch, which may say parameters of the space."""
+    from nasdsl import api
+
+    params = assignments("--param", args.param)
+    return api.load_architecture(args.file, args.arch, allow_python=args.allow_python, **params)
 
 
 def distinct(args: argparse.Namespace) -> bool | str:
@@ -37,5 +46,6 @@ def architecture_argument(parser: Parser, *, required: bool) -> None:
         "--arch",
         required=required,
         metavar="A",
-        help="a path to an architecture's JSON, the JSON itself, or a published notation of the space",
+        help="a path to an architecture's JSON, the JSON itself, a published notation of the space, "
+        "or the name of a published architecture such as cream_287",
     )

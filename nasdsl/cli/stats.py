@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 
 import attrs
 
-from nasdsl.cli.arguments import Parser, assignments, file_argument, json_argument
+from nasdsl.cli.arguments import Parser, file_argument, json_argument
 from nasdsl.cli.dispatch import FINE
-from nasdsl.cli.space import architecture_argument, load
+from nasdsl.cli.space import architecture_argument, load_architecture
 
 _UNITS = {
     "params": "weights",
@@ -23,6 +23,7 @@ _UNITS = {
     "live_macs": "multiply-adds that the output depends on, one input",
     "activation_bytes": "bytes of activations, one input, fp32",
     "zero_output": "whether the output does not depend on the input",
+    "thop.flops": "FLOPs by the rules of thop 0.0.31, eval mode",
 }
 
 
@@ -30,24 +31,32 @@ def configure(parser: Parser) -> None:
     """Declares the options."""
     file_argument(parser)
     architecture_argument(parser, required=True)
+    parser.add_argument(
+        "--convention",
+        metavar="C",
+        help="also what a counter of others says: thop, which many papers print as FLOPs",
+    )
     parser.add_argument("--auxiliary", action="store_true", help="with the auxiliary head of retraining")
     json_argument(parser)
     parser.example(
         "nasdsl stats nasbench201 --arch "
         "'|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_1x1~2|'",
+        "nasdsl stats cream --arch cream_287 --convention thop",
         "nasdsl stats darts --param layers=20 --param C=36 --arch architecture.json --json",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Computes and prints."""
-    space = load(args.file, assignments("--param", args.param), args.allow_python)
-    stats = space.stats(space.parse(args.arch), auxiliary=args.auxiliary)
+    space, architecture = load_architecture(args)
+    conventions = () if args.convention is None else (args.convention,)
+    stats = space.stats(architecture, auxiliary=args.auxiliary, conventions=conventions)
     figures = attrs.asdict(stats)
     if args.json:
         print(json.dumps(figures))
         return FINE
-    cells = {name: _shown(value) for name, value in _flat(figures)}
+    others = figures.pop("conventions")
+    cells = {name: _shown(value) for name, value in (*figures.items(), *_flat(others))}
     width = max(map(len, cells))
     column = max(map(len, cells.values()))
     for name, cell in cells.items():
@@ -55,13 +64,11 @@ def run(args: argparse.Namespace) -> int:
     return FINE
 
 
-def _flat(figures: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Figures within figures, such as those in a benchmark's own convention, as `outer.inner`."""
-    for name, value in figures.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+def _flat(conventions: Mapping[str, Mapping[str, int]]) -> Iterator[tuple[str, int]]:
+    """The figures of the conventions as `convention.figure`."""
+    for convention, figures in conventions.items():
+        for name, value in figures.items():
+            yield f"{convention}.{name}", value
 
 
 def _shown(value: object) -> str:

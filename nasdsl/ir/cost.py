@@ -14,6 +14,7 @@ from nasdsl.cases import Cases
 from nasdsl.ir.graph import Graph, Module
 from nasdsl.ir.nodes import AnyNode, Call, Op, Weight
 from nasdsl.ops import PRIMITIVES
+from nasdsl.ops.conventions import Convention
 from nasdsl.types import Dim, Integer, TensorType
 
 
@@ -57,11 +58,16 @@ def node_costs(graph: Graph, node: AnyNode, sizes: Mapping[str, Integer]) -> Cos
     source = graph.by_id[node.operands[0]].type
     if not isinstance(source, TensorType):
         return Costs(activations=written)
+    macs = _own_macs(node, source, node.type, sizes)
+    return Costs(macs=macs, activations=written)
+
+
+def _own_macs(node: Op, source: TensorType, result: TensorType, sizes: Mapping[str, Integer]) -> Integer:
+    """Multiply-accumulates by the operation's own rule; one from Python is given integers."""
     primitive = PRIMITIVES[node.op]
     if primitive.opaque:
         source = TensorType(source.layout, tuple(Dim.of(d.value(sizes)) for d in source.dims))
-    macs = primitive.macs(source, node.type, dict(node.values)).value(sizes)
-    return Costs(macs=macs, activations=written)
+    return primitive.macs(source, result, dict(node.values)).value(sizes)
 
 
 def node_count(graph: Graph, node: AnyNode, sizes: Mapping[str, int]) -> Count:
@@ -82,6 +88,27 @@ def module_count(module: Module) -> Count:
     for use in module.uses():
         for node in use.graph.nodes:
             total = total + node_count(use.graph, node, use.sizes)
+    return total
+
+
+def convention_count(module: Module, convention: Convention) -> int:
+    """What a published counter says of a whole network; an operation from Python counts its own macs."""
+    total = 0
+    for use in module.uses():
+        for node in use.graph.nodes:
+            if not isinstance(node, Op) or not isinstance(node.type, TensorType):
+                continue
+            source = use.graph.by_id[node.operands[0]].type
+            if not isinstance(source, TensorType):
+                continue
+            counted: Integer = 0
+            if PRIMITIVES[node.op].opaque:
+                counted = _own_macs(node, source, node.type, use.sizes)
+            elif node.op in convention.rules:
+                counted = convention.rules[node.op](source, node.type, dict(node.values)).value(use.sizes)
+            if isinstance(counted, Cases):
+                raise TypeError(f"what %{node.id} counts depends on decisions")
+            total += counted
     return total
 
 

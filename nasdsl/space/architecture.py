@@ -24,6 +24,10 @@ def _frozen(choices: Mapping[str, Any]) -> Mapping[str, Choice]:
     return MappingProxyType({k: _plain(v) for k, v in choices.items()})
 
 
+def _kept(params: Mapping[str, object]) -> Mapping[str, object]:
+    return MappingProxyType(dict(params))
+
+
 def _plain(value: Any) -> Choice:
     """A choice as it is kept: numbers by their text, lists of inputs as tuples."""
     if isinstance(value, (int, float)):
@@ -39,11 +43,14 @@ class Architecture:
         space: name of the space.
         fingerprint: of the space it was checked against.
         choices: decision path to option name, or to the tuple of chosen inputs.
+        params: parameters of the space that belong to it, such as the depths of a published network;
+            what a search finds has none, so that it can be trained in another size.
     """
 
     space: str
     fingerprint: str
     choices: Mapping[str, Choice] = attrs.field(converter=_frozen)
+    params: Mapping[str, object] = attrs.field(default=MappingProxyType({}), converter=_kept)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Architecture) and dict(self.choices) == dict(other.choices)
@@ -53,10 +60,9 @@ class Architecture:
 
     def to_json(self) -> str:
         """One line of JSON; lists stand for choices of inputs."""
-        return json.dumps(
-            {"space": self.space, "fingerprint": self.fingerprint, "choices": dict(self.choices)},
-            ensure_ascii=True,
-        )
+        params = {"params": dict(self.params)} if self.params else {}
+        record = {"space": self.space, "fingerprint": self.fingerprint, **params}
+        return json.dumps({**record, "choices": dict(self.choices)}, ensure_ascii=True)
 
     @classmethod
     def from_json(cls, text: str) -> Architecture:
@@ -75,14 +81,24 @@ class Architecture:
             )
             if not good:
                 raise TypeError("choices")
-            return cls(str(data["space"]), str(data["fingerprint"]), choices)
+            params = data.get("params", {})
+            if not isinstance(params, dict) or not all(map(_is_parameter, params.values())):
+                raise TypeError("params")
+            return cls(str(data["space"]), str(data["fingerprint"]), choices, params)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             lacks = f": it has no `{error.args[0]}`" if isinstance(error, KeyError) else ""
             raise UserError.plain(
                 "NAS401",
                 f"this is not an architecture file{lacks}",
-                help='it is JSON: {"space": ..., "fingerprint": ..., "choices": {decision: option or [inputs]}}',
+                help='it is JSON: {"space": ..., "fingerprint": ..., "choices": {decision: option or [inputs]}}; '
+                'a key "params" may say parameters of the space',
             ) from None
+
+
+def _is_parameter(value: object) -> bool:
+    return isinstance(value, (bool, int, float)) or (
+        isinstance(value, list) and all(map(_is_parameter, value))
+    )
 
 
 def check_choices(table: DecisionTable, choices: Mapping[str, Any]) -> dict[str, Choice]:

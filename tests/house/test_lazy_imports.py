@@ -63,6 +63,7 @@ def test_importing_the_package_loads_nothing_heavy(tmp_path: Path, name: str) ->
         ("count darts", LEARNING),
         ("count nasbench201 --json", LEARNING),
         ("fit darts --between ..1G --grow layers=3..5", LEARNING),
+        ("stats cream --arch cream_14 --convention thop", LEARNING),
         ("methods", LEARNING),
         ("passes", LEARNING),
     ],

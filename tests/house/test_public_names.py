@@ -17,6 +17,7 @@ PUBLIC = [
     "__version__",
     "fit",
     "load",
+    "load_architecture",
 ]
 
 
