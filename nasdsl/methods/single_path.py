@@ -43,7 +43,7 @@ SEARCH = (
     Setting("decay_norms", "search", True, "whether biases and batch norm decay too", _SPOS),
     Setting("nesterov", "search", False, "Nesterov momentum", _SPOS),
     Setting("clip", "search", 0.0, "largest norm of the gradient; 0 for no limit", _SPOS, low=0),
-    Setting("label_smoothing", "search", 0.1, "label smoothing", _SPOS, low=0, high=0.99),
+    Setting("smoothing", "search", 0.1, "label smoothing", _SPOS, low=0, high=0.99),
     Setting(
         "sampler",
         "search",

@@ -20,7 +20,7 @@ PATH_RULES = {
     "decay_norms": Rule(bool),
     "nesterov": Rule(bool),
     "clip": Rule(float, 0),
-    "label_smoothing": Rule(float, 0, 0.99),
+    "smoothing": Rule(float, 0, 0.99),
     "sampler": Rule(str, words=("uniform", "bins", "fair", "sandwich")),
     "paths": Rule(int, 1),
     "bin_low": Rule(float, 0),
