@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasdsl.runtime.paths.board import Board, Entry
-from nasdsl.runtime.paths.matching import Batch, Matching, soft_cross_entropy
+from nasdsl.runtime.paths.matching import Batch, Matching, probabilities, soft_cross_entropy
+from nasdsl.runtime.paths.released import Released
 from nasdsl.runtime.paths.sampling import Draw, Sandwich, make_sampler
 from nasdsl.runtime.paths.supernet import Choices, PathSupernet
 from nasdsl.runtime.standalone.basics import Mistake
@@ -46,25 +47,22 @@ class PathEngine:
         self.net, self.settings, self.draw, self.cast = net, s, draw, cast
         self.sampler = make_sampler(s, draw)
         decay = s["weight_decay"]
-        self.optimizer = make_sgd(
-            net.parameters(), s["weight_lr"], s["weight_momentum"], decay, s["nesterov"]
-        )
-        if not s["decay_norms"]:
-            self.optimizer = make_sgd(
-                _groups(net, decay), s["weight_lr"], s["weight_momentum"], decay, s["nesterov"]
-            )
+        parameters = net.parameters() if s["decay_norms"] else _groups(net, decay)
+        self.optimizer = make_sgd(parameters, s["weight_lr"], s["weight_momentum"], decay, s["nesterov"])
         self.board: Board | None = None
         self.matching: Matching | None = None
         if s["distillation"] == "board":
-            self.board = Board(s["board_size"], s["board_margin"], repeats=s["legacy"])
-            self.matching = Matching(net, s["board_images"], classes, s["meta_lr"], s["legacy"])
             if s["batch_size"] < 2 * s["board_images"]:
                 raise Mistake(
                     f"batch_size must be {2 * s['board_images']} at least: two halves of board_images"
                 )
+            self.board = Board(s["board_size"], s["board_margin"], repeats=s["legacy"])
+            shape = (net, s["board_images"], classes, s["meta_lr"])
+            self.matching = Released(*shape, self.optimizer) if s["legacy"] else Matching(*shape)
         if s["distillation"] == "inplace" and not isinstance(self.sampler, Sandwich):
             raise Mistake("distillation=inplace needs sampler=sandwich: the largest path teaches")
-        self.start = min(s["meta_start"], s["epochs"] // 2)
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.start = _last_alone(s)
         self.steps = 0
         self.epoch = 0
 
@@ -92,11 +90,11 @@ class PathEngine:
 
     def _rate(self, position: float) -> None:
         """Linear to zero over the whole run, each step."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings["weight_lr"] * (1.0 - position)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * (1.0 - position)
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels, label_smoothing=self.settings["label_smoothing"])
+        return F.cross_entropy(logits, labels, label_smoothing=self.settings["smoothing"])
 
     def _descend(self) -> None:
         if self.settings["clip"] > 0:
@@ -119,7 +117,7 @@ class PathEngine:
             (share * loss).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
             if taught is None and self.settings["distillation"] == "inplace":
-                taught = logits.detach().float().softmax(1)
+                taught = probabilities(logits.detach())
         self._descend()
         return losses
 
@@ -135,59 +133,44 @@ class PathEngine:
         """Whether the warm-up is over and somebody can teach."""
         return self.board is not None and len(self.board) > 0 and self.epoch > self.start
 
+    def _cream(self) -> tuple[Board, Matching]:
+        if self.board is None or self.matching is None:
+            raise TypeError("only with a board")
+        return self.board, self.matching
+
     def _taught_step(self, path: Choices, batch: Batch) -> Tensor:
         """One step on one path: L = (rho CE(teacher, f) + (2 - rho) CE(labels, f)) / 2."""
-        board, matching, s = self.board, self.matching, self.settings
-        if board is None or matching is None:
-            raise TypeError("only with a board")
+        (board, matching), s = self._cream(), self.settings
         x, y = batch
         lesson: Tensor | None = None
-        rho: Tensor | None = None
+        teacher: tuple[int, Tensor] | None = None
         if self.teaching:
             if s["meta"] != "off" and self.steps % s["meta_interval"] == 0:
-                self._meta_step(path, batch)
-            teacher, rho = matching.teacher(board, path)
-            with self.cast():
-                lesson = matching.lesson(board, teacher, x)
+                groups = self.optimizer.param_groups[:1], matching.optimizer.param_groups[-1:]
+                (group,) = groups[s["meta_rate"] == "meta"]
+                matching.meta_step(board, path, batch, group["lr"], s["meta"], self._loss)
+            teacher = matching.teacher(board, path)
         self.net.set_architecture(path)
         with self.cast():
             logits = self.net(self.net.fit(x))
             loss = self._loss(logits, y)
-            if lesson is not None and rho is not None:
-                weight = rho if s["legacy"] else rho.detach()
-                loss = (weight * soft_cross_entropy(logits, lesson) + (2 - weight) * loss) / 2
+            if teacher is not None:
+                number, rho = teacher
+                lesson = matching.lesson(board, number, x)
+                loss = matching.total(rho, soft_cross_entropy(logits, lesson), loss)
+                self.net.set_architecture(path)
         loss.backward()  # type: ignore[no-untyped-call]
         self._descend()
-        if s["legacy"] and rho is not None:  # trap 5: the loss trains the meta-network too
-            matching.optimizer.step()
-            matching.optimizer.zero_grad(set_to_none=True)
         if self.epoch > self.start:
-            self._offer(board, path, batch, logits.detach(), lesson)
+            self._offer(path, batch, logits.detach(), lesson)
         return loss.detach()
 
-    def _meta_step(self, path: Choices, batch: Batch) -> None:
-        s, matching, board = self.settings, self.matching, self.board
-        if matching is None or board is None:
-            raise TypeError("only with a board")
-        rate = s["weight_lr"] if s["meta_rate"] == "weights" else s["meta_lr"]
-        keep = self._keep if s["legacy"] else None
-        matching.meta_step(board, path, batch, rate, s["meta"], self._loss, keep)
-
-    def _keep(self, weights: Any, directions: Any) -> None:
-        """The inner step of the released code: a real step of the optimiser, clipped to norm 1."""
-        for weight, direction in zip(weights, directions, strict=True):
-            weight.grad = direction
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-
-    def _offer(
-        self, board: Board, path: Choices, batch: Batch, logits: Tensor, lesson: Tensor | None
-    ) -> None:
+    def _offer(self, path: Choices, batch: Batch, logits: Tensor, lesson: Tensor | None) -> None:
+        board, matching = self._cream()
         x, y = batch
         n = self.settings["board_images"]
         accuracy = 100.0 * float((logits.argmax(1) == y).float().mean())
-        stored = lesson if self.settings["legacy"] and lesson is not None else logits.float().softmax(1)
+        stored = matching.stored(probabilities(logits), lesson)
         board.offer(
             Entry(accuracy, self.draw.cost(path), self.steps, dict(path), x[:n].clone(), stored[:n].clone())
         )
@@ -220,6 +203,17 @@ class PathEngine:
             self.board.load_state_dict(state["board"])
             self.board.to(next(self.net.parameters()).device)
             self.matching.load_state_dict(state["matching"])
+
+
+def _last_alone(settings: Mapping[str, Any]) -> int:
+    """The last epoch, from 0, without board and teachers: the paper's, or what is half of all epochs."""
+    asked: int = settings["meta_start"]
+    last: int = min(asked, settings["epochs"] // 2 - 1)
+    if last < asked and settings["distillation"] == "board":
+        print(
+            f"the board opens after {last + 1} epochs instead of {asked + 1}: there are {settings['epochs']}"
+        )
+    return last
 
 
 def _groups(net: nn.Module, decay: float) -> list[dict[str, Any]]:
