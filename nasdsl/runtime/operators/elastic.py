@@ -21,11 +21,13 @@ from torch import Tensor, nn
 
 def cut(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
     """A view of `weight` with `shape`: the first of two axes, the middle of the axes of a kernel."""
-    index: list[slice] = []
-    for axis, (whole, wanted) in enumerate(zip(weight.shape, shape, strict=True)):
-        start = (whole - wanted) // 2 if axis >= 2 else 0
-        index.append(slice(start, start + wanted))
-    return weight[tuple(index)]
+    if weight.shape == shape:
+        return weight
+    strides, offset = weight.stride(), weight.storage_offset()
+    for whole, wanted, stride in zip(weight.shape[2:], shape[2:], strides[2:], strict=True):
+        offset += (whole - wanted) // 2 * stride
+    # One view instead of a slice an axis: each would make a gradient of the whole size.
+    return weight.as_strided(shape, strides, offset)
 
 
 class Elastic(nn.Module):
@@ -184,7 +186,8 @@ class ElasticLinear(Elastic):
     def forward(self, x: Tensor) -> Tensor:
         """(B, ..., d) to (B, ..., out)."""
         out = self.now("out", self.outputs)
-        return F.linear(x, self.weight[:out, : x.shape[-1]], None if self.bias is None else self.bias[:out])
+        weight = cut(self.weight, (out, x.shape[-1]))
+        return F.linear(x, weight, None if self.bias is None else self.bias[:out])
 
 
 class ElasticLayerNorm(Elastic):
@@ -221,7 +224,7 @@ class ElasticSqueezeExcite(Elastic):
 def _pointwise(layer: nn.Conv2d, x: Tensor, out: int) -> Tensor:
     """A 1x1 convolution with a bias, cut to the channels that come in and to `out`."""
     bias: Tensor = layer.get_parameter("bias")
-    return F.conv2d(x, layer.weight[:out, : x.shape[1]], bias[:out])
+    return F.conv2d(x, cut(layer.weight, (out, x.shape[1], 1, 1)), bias[:out])
 
 
 class ElasticAttention(Elastic):
@@ -294,7 +297,7 @@ class ElasticPosition(Elastic):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, l, d) to the same."""
-        return x + self.embedding[: x.shape[1], : x.shape[2]]
+        return x + cut(self.embedding, (x.shape[1], x.shape[2]))
 
 
 BATCH_NORMS: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, ElasticBatchNorm)
