@@ -16,7 +16,7 @@ from torch import nn
 from nasdsl.runtime.supernet import SupernetBase
 
 
-class Board:
+class Events:
     """TensorBoard events and, at the end, the supernet's weights, in the folder of a run."""
 
     def __init__(self, folder: Path, epoch: int = 0) -> None:
