@@ -372,6 +372,17 @@ class Space:
         except ArithmeticError as problem:
             raise UserError.plain("NAS310", str(problem)) from None
 
+    def draw_choices(self, rng: random.Random) -> dict[str, Choice]:
+        """The choices of one architecture within the limits, uniform over encodings, however few there are.
+
+        Raises:
+            ValueError: none is within the limits, or they cannot be drawn from exactly.
+        """
+        found = self.tally()
+        if found.draw is None or found.high == 0:
+            raise ValueError(f"no architecture within the limits of `{self.name}` can be drawn ({found.how})")
+        return dict(check_choices(self.checked.table, found.draw(rng)))
+
     def neighbours(self, arch: Architecture) -> list[Architecture]:
         """Every architecture that differs from `arch` by one decision (see `Population.neighbours`)."""
         return [

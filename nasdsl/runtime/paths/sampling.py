@@ -22,11 +22,12 @@ from nasdsl.runtime.standalone.basics import Mistake, stable_seed
 
 Cost = Callable[[Mapping[str, Any]], int]
 Allowed = Callable[[Choices], bool]
+Exact = Callable[[random.Random], Mapping[str, Any]]
 
 TRIES = 500
 """Uniform draws before the released SPOS code takes whatever comes."""
-MOST_DRAWS = 100_000
-"""Draws after which a limit is said to leave nothing."""
+MOST_DRAWS = 1_000
+"""Draws after which a limit counts as tight: then paths within it are drawn exactly, where that can be done."""
 MOST_AT_ONCE = 64
 """Paths of one fair step; more would be a batch of its own."""
 
@@ -37,13 +38,21 @@ class Draw:
     Attributes:
         cost: of a path.
         allowed: whether a path is within the limits.
+        exact: draws one within the limits, each alike, however few there are; raises ValueError where it cannot.
     """
 
     def __init__(
-        self, decisions: Sequence[Mapping[str, Any]], seed: int, cost: Cost, allowed: Allowed | None = None
+        self,
+        decisions: Sequence[Mapping[str, Any]],
+        seed: int,
+        cost: Cost,
+        allowed: Allowed | None = None,
+        exact: Exact | None = None,
     ) -> None:
         self.decisions, self.cost = tuple(decisions), cost
         self.allowed: Allowed = allowed or (lambda path: True)
+        self.exact = exact
+        self._tight = False
         self.values = {d["path"]: values_of(d) for d in self.decisions}
         self.random = random.Random(stable_seed(seed, "paths"))
 
@@ -57,10 +66,16 @@ class Draw:
 
     def one(self) -> Choices:
         """A path within the limits. Raises Mistake where none is found."""
-        for _ in range(MOST_DRAWS):
+        for _ in range(0 if self._tight else MOST_DRAWS):
             path = self.path(self.genes())
             if self.allowed(path):
                 return path
+        self._tight = True
+        try:
+            if self.exact is not None:
+                return dict(self.exact(self.random))
+        except ValueError as error:
+            raise Mistake(str(error)) from None
         raise Mistake(f"none of {MOST_DRAWS:,} random paths is within the limits of the space")
 
     def mutant(self, path: Choices, probability: float) -> Choices:
@@ -103,12 +118,13 @@ class Draw:
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the generator."""
-        return {"random": self.random.getstate()}
+        return {"random": self.random.getstate(), "tight": self._tight}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues where `state_dict` was taken."""
         kind, numbers, spare = state["random"]
         self.random.setstate((kind, tuple(numbers), spare))
+        self._tight = state["tight"]
 
 
 class Sampler(Protocol):
