@@ -2,7 +2,8 @@
 
 Takes batches, returns losses; the script that uses it holds the order of the loop. Invariant:
 everything that a later step depends on is in `state_dict`, so a run that is continued takes the steps
-that it would have taken; a step moves the weights of its paths and no others.
+that it would have taken; a step moves the tensors that its paths run and no others. Of a tensor that a path
+uses a part of, momentum and decay move the whole, as in the published code of elastic supernets.
 
 Sources: SPOS (Guo et al., ECCV 2020), FairNAS (Chu et al., ICCV 2021), the sandwich rule with in-place
 distillation (BigNAS, ECCV 2020; AttentiveNAS's code), Cream (NeurIPS 2020).
