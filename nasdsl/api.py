@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from nasdsl.identity.distinct import Tally
     from nasdsl.identity.fit import Fit, Range
     from nasdsl.identity.population import Population
+    from nasdsl.space.latency import LatencyTable
     from nasdsl.tabular import Table
 
 
@@ -97,6 +98,19 @@ def load_architecture(
     Raises:
         UserError: as `load` and `Space.parse`; NAS402 where a parameter is said in two ways.
     """
+    return _load_architecture(path, text, allow_python, parameters, timed=True)
+
+
+def load_untimed_architecture(
+    path: str | Path, text: str, allow_python: bool, parameters: Mapping[str, object]
+) -> tuple[Space, Architecture]:
+    """As `load_architecture`, of a space without its limits on latency."""
+    return _load_architecture(path, text, allow_python, parameters, timed=False)
+
+
+def _load_architecture(
+    path: str | Path, text: str, allow_python: bool, parameters: Mapping[str, object], timed: bool
+) -> tuple[Space, Architecture]:
     said: Mapping[str, object] = {}
     if not _is_notation(text):
         read = Architecture.from_json(_architecture_text(text))
@@ -110,7 +124,12 @@ def load_architecture(
                     help=f"leave {name} out, or take `params` out of a copy of the architecture",
                 )
     try:
-        space = load(path, allow_python=allow_python, **{**said, **parameters})
+        opened = {**said, **parameters}
+        space = (
+            load(path, allow_python=allow_python, **opened)
+            if timed
+            else load_untimed(path, allow_python, opened)
+        )
     except UserError as error:
         problem = error.diagnostics[0]
         if problem.code == "NAS109" and any(f"`{n}`" in problem.message for n in said.keys() - parameters):
@@ -197,6 +216,15 @@ def _shown(value: object) -> str:
 
 def _pairs(values: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={_shown(value)}" for name, value in values.items())
+
+
+def load_untimed(path: str | Path, allow_python: bool, parameters: Mapping[str, object]) -> Space:
+    """A space without its limits on latency, whose tables may not be there yet. Raises UserError as `load`."""
+    space, diagnostics = check_source(_read(path), parameters, allow_python, timed=False)
+    diagnostics.raise_if_errors()
+    if space is None:
+        raise UserError(diagnostics.items)
+    return Space(space)
 
 
 def check_file(
@@ -426,13 +454,10 @@ class Space:
 
     def _within_limits(self, arch: Architecture) -> None:
         for limit in self.checked.limits:
-            value = self.population.measure(limit.measure, arch.choices)
+            value = self.population.value(limit, arch.choices)
             if not limit.holds(value):
-                raise UserError.plain(
-                    "NAS401",
-                    f"this architecture has {value:,} {limit.measure}; "
-                    f"the space allows {limit.measure} {limit.relation} {limit.bound:,.0f}",
-                )
+                has = f"takes {value:,} us" if limit.table is not None else f"has {value:,} {limit.measure}"
+                raise UserError.plain("NAS401", f"this architecture {has}; the space allows {limit}")
 
     def parse(self, text: str) -> Architecture:
         """Reads an architecture: a published notation, JSON text, a path to a JSON file, or a published one's name.
@@ -532,25 +557,33 @@ class Space:
             conventions=others,
         )
 
-    def costs(self, measure: str) -> PathCosts:
+    def costs(self, measure: str, table: str | Path | LatencyTable | None = None) -> PathCosts:
         """One measure of every architecture, for searches that look at many: `.at(choices)`, `.low`, `.high`.
 
         Args:
-            measure: `params` or `macs`, equal to those of `stats`; `depth` or `edges`, as limits have them.
+            measure: `params` or `macs`, equal to those of `stats`; `depth` or `edges`, as limits have them;
+                `latency` in microseconds.
+            table: of latencies, or its path; without one that of the space's own limit on latency.
 
         Raises:
-            UserError: NAS306 for anything else.
+            UserError: NAS306 for anything else; NAS605 or NAS606 for a table that is missing or lacks an entry.
         """
         from nasdsl.identity.costs import PathCosts
+        from nasdsl.identity.latency import table_for
         from nasdsl.space.measures import MEASURES
 
+        if measure == "latency":
+            return PathCosts(self.checked.module, self.checked.table, measure, table_for(self.checked, table))
         if measure not in MEASURES:
-            raise UserError.plain("NAS306", f"`{measure}` is no measure{did_you_mean(measure, MEASURES)}")
+            known = (*MEASURES, "latency")
+            raise UserError.plain("NAS306", f"`{measure}` is no measure{did_you_mean(measure, known)}")
+        if table is not None:
+            raise UserError.plain("NAS311", f"`{measure}` needs no table: `latency` is the measure that does")
         return PathCosts(self.checked.module, self.checked.table, measure)
 
     @cached_property
     def _limits(self) -> tuple[tuple[Limit, PathCosts], ...]:
-        return tuple((limit, self.costs(limit.measure)) for limit in self.checked.limits)
+        return tuple((limit, self.costs(limit.measure, limit.table)) for limit in self.checked.limits)
 
     def allows(self, choices: Mapping[str, Choice]) -> bool:
         """Whether an architecture, given by its choices, is within the limits of the space."""

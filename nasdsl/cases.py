@@ -170,7 +170,7 @@ def explore(
     waiting: list[dict[str, Choice]] = [{}]
     while waiting:
         choices = waiting.pop()
-        if not _possible(assumed, choices):
+        if not possible(assumed, choices):
             continue
 
         def settle(value: Any, choices: dict[str, Choice] = choices) -> Any:
@@ -191,7 +191,8 @@ def explore(
     return found
 
 
-def _possible(assumed: Value, choices: Mapping[str, Choice]) -> bool:
+def possible(assumed: Value, choices: Mapping[str, Choice]) -> bool:
+    """Whether something can hold once some decisions are made."""
     if not isinstance(assumed, Cases):
         return bool(assumed)
     free = tuple(a for a in assumed.axes if a.decision not in choices)

@@ -94,7 +94,13 @@ items = st.one_of(
     build(ast.SetDef, idents, formals, options(expressions)),
     build(ast.SetExtend, idents, options(expressions)),
     build(ast.Network, some(steps)),
-    build(ast.Limit, idents, st.sampled_from(["<", "<=", ">", ">="]), expressions),
+    build(
+        ast.Limit,
+        idents,
+        st.sampled_from(["<", "<=", ">", ">="]),
+        expressions | build(ast.Duration, st.sampled_from(["5ms", "0.5s", "300us"])),
+        st.none() | strings,
+    ),
 )
 spaces = build(ast.Space, idents, st.none() | strings, some(items, least=0))
 files = build(ast.File, spaces.map(lambda space: (space,)))

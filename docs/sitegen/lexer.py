@@ -28,7 +28,7 @@ class NasLexer(RegexLexer):
         "root": [
             (r"#[^\n]*", Comment.Single),
             (r'"(\\.|[^"\\\n])*"', String),
-            (r"\d+(\.\d+)?[kMG]?\b", Number),
+            (r"\d+(\.\d+)?([kMG]|us|ms|s)?\b", Number),
             (words(sorted(grammar_words().keywords), prefix=_WHOLE, suffix=_WHOLE), Keyword),
             (words(sorted({*CONSTANTS, *WORDS}), prefix=_WHOLE, suffix=_WHOLE), Keyword.Constant),
             (words(sorted({*PRIMITIVES, *FUNCTIONS}), prefix=_WHOLE, suffix=_WHOLE), Name.Builtin),

@@ -69,6 +69,7 @@ _TITLES = {
     "NAS308": "value that depends on too many decisions",
     "NAS309": "end of a range is not reached",
     "NAS310": "number of architectures out of reach",
+    "NAS311": "limit without its table or unit",
     "NAS401": "architecture does not fit the space",
     "NAS402": "architecture of another space",
     "NAS403": "the space declares no such notation",
@@ -81,6 +82,8 @@ _TITLES = {
     "NAS602": "table of results with another checksum",
     "NAS603": "not in the table of results",
     "NAS604": "kind of table that is not to be had",
+    "NAS605": "no latency table, or one of another machine",
+    "NAS606": "latency table without an entry that is needed",
     "NAS901": "not yet available",
 }
 

@@ -95,11 +95,11 @@ def _others(old: CheckedSpace, new: CheckedSpace) -> Iterator[str]:
         was, now = old.parameters.get(name), new.parameters.get(name)
         if was != now:
             yield f"~ parameter `{name}`: {_shown(now)}, not {_shown(was)}"
-    limits = [{(m.measure, m.relation, m.bound) for m in s.limits} for s in (old, new)]
-    for measure, relation, bound in sorted(limits[0] - limits[1]):
-        yield f"- limit {measure} {relation} {bound:,.0f} is gone"
-    for measure, relation, bound in sorted(limits[1] - limits[0]):
-        yield f"+ limit {measure} {relation} {bound:,.0f} is new"
+    limits = [{str(m) for m in s.limits} for s in (old, new)]
+    for limit in sorted(limits[0] - limits[1]):
+        yield f"- limit {limit} is gone"
+    for limit in sorted(limits[1] - limits[0]):
+        yield f"+ limit {limit} is new"
     if str(old.input) != str(new.input):
         yield f"~ the input is {new.input}, not {old.input}"
     if old.classes != new.classes:
@@ -121,12 +121,9 @@ def _architectures(old: CheckedSpace, new: CheckedSpace) -> Level:
     for decision in added:
         if decision.when is None or any(_possible(old, guard) for guard in decision.when):
             return Level(name, False, f"`{decision.path}` is new, and old files say nothing about it")
-    tighter = {(m.measure, m.relation, m.bound) for m in new.limits} - {
-        (m.measure, m.relation, m.bound) for m in old.limits
-    }
+    tighter = {str(m) for m in new.limits} - {str(m) for m in old.limits}
     if tighter:
-        measure, relation, bound = sorted(tighter)[0]
-        return Level(name, False, f"some may not meet the new limit {measure} {relation} {bound:,.0f}")
+        return Level(name, False, f"some may not meet the new limit {min(tighter)}")
     return Level(name, True, "every old architecture is one of the new space")
 
 

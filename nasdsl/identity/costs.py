@@ -15,32 +15,27 @@ groups (the AND/OR search of Dechter and Mateescu, 2007).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Union
 
 import attrs
 
-from nasdsl.cases import Axis, Cases, Choice, TooManyCasesError, Value, axes_of, decided, lift, tabulate
+from nasdsl.cases import Axis, Cases, Choice, TooManyCasesError, Value, axes_of, lift, tabulate
 from nasdsl.ir.cost import module_count, node_costs
-from nasdsl.ir.graph import Graph, Module, Use
-from nasdsl.ir.homes import around, homes
-from nasdsl.ir.nodes import AnyNode, Branch, Gather, Merge, Mix, Op, Select, Weight
+from nasdsl.ir.graph import Module, Use
+from nasdsl.ir.nodes import AnyNode, Op, Weight
 from nasdsl.passes.specialise import Specialise
 from nasdsl.space.decisions import Decision, DecisionTable
+from nasdsl.space.latency import LatencyTable
 from nasdsl.space.measures import layers, live_edges
+from nasdsl.space.presence import NotAdditiveError, both, presence
+from nasdsl.space.units import Price, latency_price
 
 MAX_STEPS = 400_000
 
 Histogram = dict[int, int]
 """Cost to the number of encodings that have it."""
-
-Price = Callable[[Use, AnyNode], Value]
-"""What one node of a use adds to the cost, as a table over decisions. Raises KeyError for an open size."""
-
-
-class NotAdditiveError(ArithmeticError):
-    """The cost has no structure that this can use; the message says why."""
 
 
 @attrs.frozen(slots=False)
@@ -173,13 +168,16 @@ class PathCosts:
 
     Takes the choices of an architecture, returns an integer. Invariant: `at` equals `Space.stats`
     for `params` and `macs`; for `depth` and `edges` it is what a limit on them looks at. The limits
-    of the space play no part here.
+    of the space play no part here. With `latencies`, `latency` is what that table says, in microseconds.
     """
 
-    def __init__(self, module: Module, table: DecisionTable, measure: str) -> None:
+    def __init__(
+        self, module: Module, table: DecisionTable, measure: str, latencies: LatencyTable | None = None
+    ) -> None:
         self.measure = measure
         self._module = module
         self._table = table
+        self._latencies = latencies
         try:
             self._terms = self._additive()
         except (NotAdditiveError, TooManyCasesError):
@@ -193,7 +191,17 @@ class PathCosts:
             return None
         if self.measure == "depth":
             return (layers(self._module, self._table),)
-        return _absorbed(_terms(self._module, self._table, self.measure))
+        return _absorbed(_terms(self._module, self._table, self.price))
+
+    @cached_property
+    def price(self) -> Price:
+        """What each node adds."""
+        return self._price(self._module, self._table)
+
+    def _price(self, module: Module, table: DecisionTable) -> Price:
+        if self._latencies is None:
+            return counted(self.measure)
+        return latency_price(module, table, self._latencies)
 
     @property
     def additive(self) -> bool:
@@ -221,7 +229,12 @@ class PathCosts:
         if self.measure == "depth":
             depth = layers(Specialise(choices)(self._module), DecisionTable(()))
             return int(depth) if not isinstance(depth, Cases) else 0
-        return int(getattr(module_count(Specialise(choices, dead=True)(self._module)), self.measure))
+        module = Specialise(choices, dead=True)(self._module)
+        if self._latencies is None:
+            return int(getattr(module_count(module), self.measure))
+        price = self._price(module, DecisionTable(()))
+        prices = (price(use, node) for use in module.uses() for node in use.graph.nodes)
+        return sum(int(p) for p in prices if not isinstance(p, Cases))
 
     @property
     def low(self) -> int | None:
@@ -289,7 +302,7 @@ def _terms(module: Module, table: DecisionTable, measure: str | Price) -> tuple[
             conditions[key] = presence(use.graph, use.owner, table)
         outer = there[use.path]
         for node in use.graph.nodes:
-            own = _and(outer, conditions[key][node.id])
+            own = both(outer, conditions[key][node.id])
             if node.kind == "call":
                 there[(*use.path, node.id)] = own
             if own is not False:
@@ -307,62 +320,6 @@ def _terms(module: Module, table: DecisionTable, measure: str | Price) -> tuple[
         axes = term.axes if isinstance(term, Cases) else ()
         tables[axes] = lift(lambda a, b: a + b, tables.get(axes, 0), term)
     return tuple(tables.values())
-
-
-def presence(graph: Graph, owner: str, table: DecisionTable) -> dict[str, Value]:
-    """For every node of a graph, when the network as it is written holds it."""
-    if any(isinstance(n, Gather) and n.widths for n in graph.nodes):
-        raise NotAdditiveError("widths are shared among the members that are chosen")
-    kept = (Select, Branch, Gather, Mix, Merge)
-    found: dict[str, Value] = {}
-    built: dict[str, Value] = {}
-    owners = homes(graph)
-    for node in reversed(graph.nodes):
-        held: Value = node.id == graph.result
-        there: Value = held
-        for reader in dict.fromkeys(graph.readers[node.id]):
-            taken = _taken(graph, owner, table, reader, node.id)
-            held = _or(held, _and(found[reader], taken))
-            # An input that a choice leaves out is built all the same; the edge to it is not.
-            fixed = isinstance(graph.by_id[reader], (Select, Branch))
-            there = _or(there, _and(built[reader], taken if fixed else True))
-        built[node.id] = there
-        if isinstance(node, kept):
-            for choice, operand in around(owners, node.id):
-                if isinstance(graph.by_id[choice], Gather):
-                    there = _and(there, _taken(graph, owner, table, choice, operand))
-            held = _or(held, there)
-        found[node.id] = held
-    return found
-
-
-def _taken(graph: Graph, owner: str, table: DecisionTable, reader: str, operand: str) -> Value:
-    """When a node reads an operand."""
-    node = graph.by_id[reader]
-    if isinstance(node, Branch):
-        yes, _ = node.operands
-        return node.condition if operand == yes else lift(lambda c: not c, node.condition)
-    if not isinstance(node, (Select, Gather)):
-        return True
-    path = node.decision[1:] if node.decision.startswith("/") else f"{owner}.{node.decision}".lstrip(".")
-    axis = table.by_path[path].axis
-    names = node.options if isinstance(node, Select) else node.names
-    mine = {n for n, o in zip(names, node.operands, strict=True) if o == operand}
-    return decided(
-        axis, tuple((v in mine) if isinstance(v, str) else not mine.isdisjoint(v) for v in axis.values)
-    )
-
-
-def _and(left: Value, right: Value) -> Value:
-    if left is True or right is False:
-        return right
-    return left if right is True else lift(lambda a, b: bool(a and b), left, right)
-
-
-def _or(left: Value, right: Value) -> Value:
-    if left is False or right is True:
-        return right
-    return left if right is False else lift(lambda a, b: bool(a or b), left, right)
 
 
 # --- the tree ----------------------------------------------------------------

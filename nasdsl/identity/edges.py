@@ -14,10 +14,10 @@ import random
 from functools import lru_cache
 
 from nasdsl.cases import Choice
-from nasdsl.identity.costs import NotAdditiveError
 from nasdsl.ir.graph import Graph, Module, call_owner
 from nasdsl.ir.nodes import Branch, Call, Gather, Select
 from nasdsl.space.decisions import DecisionTable
+from nasdsl.space.presence import NotAdditiveError
 
 Live = frozenset[str]
 

@@ -16,7 +16,7 @@ import attrs
 from nasdsl.cases import Cases, Choice, TooManyCasesError, assignments
 from nasdsl.errors import UserError
 from nasdsl.identity.canonical import certificate, fingerprint, form_of, has_splits
-from nasdsl.identity.costs import NotAdditiveError, Tree, cost_tree
+from nasdsl.identity.costs import PathCosts, Tree, cost_tree
 from nasdsl.identity.distinct import MAX_ENUMERATED, SAMPLES, Tally, settled_table, tally
 from nasdsl.identity.edges import LiveEdges
 from nasdsl.identity.encodings import Encodings, restrict
@@ -29,6 +29,7 @@ from nasdsl.passes.specialise import Specialise
 from nasdsl.space.checked import CheckedSpace, Limit
 from nasdsl.space.decisions import Decision, DecisionTable
 from nasdsl.space.measures import layers, live_edges
+from nasdsl.space.presence import NotAdditiveError
 
 MAX_CHECKED = 20_000
 """Encodings that are looked at one by one where limits have no structure."""
@@ -75,7 +76,22 @@ class Population:
 
     def meets(self, choices: Mapping[str, Choice]) -> bool:
         """Whether an architecture is within the limits."""
-        return all(limit.holds(self.measure(limit.measure, choices)) for limit in self.space.limits)
+        return all(limit.holds(self.value(limit, choices)) for limit in self.space.limits)
+
+    def value(self, limit: Limit, choices: Mapping[str, Choice]) -> int:
+        """What a limit looks at, of one architecture."""
+        if limit.table is not None:
+            return self._times[limit.subject].at(choices)
+        return self.measure(limit.measure, choices)
+
+    @cached_property
+    def _times(self) -> dict[str, PathCosts]:
+        """Latencies by the limit that they are for."""
+        return {
+            limit.subject: PathCosts(self.space.module, self.table, limit.measure, limit.table)
+            for limit in self.space.limits
+            if limit.table is not None
+        }
 
     def measure(self, measure: str, choices: Mapping[str, Choice]) -> int:
         """One measure of one architecture (`nasdsl.space.measures`)."""
@@ -103,13 +119,13 @@ class Population:
         """The least and the greatest value that the limits allow a measure, integers."""
         low, high = -inf, inf
         for limit in self.space.limits:
-            if limit.measure == measure:
+            if limit.subject == measure:
                 low, high = _narrowed(limit, low, high)
         return low, high
 
     def _limited(self) -> Tally:
-        measures = {limit.measure for limit in self.space.limits}
-        costs = sorted(measures & {"params", "macs"})
+        measures = {limit.subject for limit in self.space.limits}
+        costs = sorted(measures & {"params", "macs", *self._times})
         if "edges" in measures:
             if len(measures) > 1:
                 raise NotAdditiveError("a limit on edges stands beside others")
@@ -170,7 +186,8 @@ class Population:
 
     def _case(self, made: Choices, measure: str | None) -> _Case:
         table = settled_table(self.table, made)
-        tree = None if measure is None else cost_tree(self.space.module, self.table, measure, made)
+        price = measure if measure not in self._times else self._times[measure].price
+        tree = None if price is None else cost_tree(self.space.module, self.table, price, made)
         return _Case(made, table, tree)
 
     def _within(self, case: _Case, low: float, high: float) -> tuple[int, int]:
@@ -267,7 +284,7 @@ class Population:
             )
         others = [limit for limit in self.space.limits if limit.measure != "edges"]
         if others:
-            raise UserError.plain("NAS403", f"`distinct by {notion}` knows no limit on {others[0].measure}")
+            raise UserError.plain("NAS403", f"`distinct by {notion}` knows no limit on {others[0].subject}")
         most = self._range("edges")[1]
         return published_tally(notion, self.table, None if most == inf else int(most))
 

@@ -19,7 +19,8 @@ from math import ceil, floor, prod
 from typing import TYPE_CHECKING, Any
 
 from nasdsl.cases import Choice
-from nasdsl.identity.costs import MAX_SUMS, All, Either, Histogram, Leaf, NotAdditiveError, Tree
+from nasdsl.identity.costs import MAX_SUMS, All, Either, Histogram, Leaf, Tree
+from nasdsl.space.presence import NotAdditiveError
 
 if TYPE_CHECKING:
     import numpy as np

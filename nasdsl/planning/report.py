@@ -14,7 +14,7 @@ import attrs
 from nasdsl.cases import TooManyCasesError
 from nasdsl.compiler import Compilation, compile_space
 from nasdsl.errors import UserError
-from nasdsl.identity.costs import NotAdditiveError, cost_tree
+from nasdsl.identity.costs import cost_tree
 from nasdsl.identity.distinct import Tally
 from nasdsl.identity.encodings import Encodings
 from nasdsl.identity.patterns import Cell, duplicates
@@ -29,6 +29,7 @@ from nasdsl.planning.memory import MemoryEstimate, predict_memory
 from nasdsl.planning.time import TimeEstimate, predict_time
 from nasdsl.planning.trace import trace
 from nasdsl.space.checked import CheckedSpace, Limit
+from nasdsl.space.presence import NotAdditiveError
 
 MEMORY_ERROR = "within 2 % on twenty measured supernets, on a CPU (benchmarks/plan_memory.py)"
 TIME_ERROR = "25 % median error on ten supernets, 39 % on the worst, on a busy CPU (benchmarks/plan_time.py)"
@@ -195,8 +196,7 @@ def _spread(space: CheckedSpace, measure: str) -> Spread:
 
 def _limit(space: CheckedSpace, limit: Limit) -> LimitReport:
     alone = Population(attrs.evolve(space, limits=(limit,)))
-    text = f"{limit.measure} {limit.relation} {limit.bound:,.0f}"
-    return LimitReport(text, alone.tally, Encodings(space.table).count())
+    return LimitReport(str(limit), alone.tally, Encodings(space.table).count())
 
 
 def _dead(space: CheckedSpace) -> tuple[str, ...]:

@@ -97,7 +97,8 @@ def _key(item: ast.Item) -> object:
     if isinstance(item, _NAMED):
         return item.name.text
     if isinstance(item, ast.Limit):
-        return ("limit", item.measure.text, item.relation[0])
+        table = item.table.value if item.table is not None else None
+        return ("limit", item.measure.text, table, item.relation[0])
     return type(item)
 
 

@@ -7,25 +7,29 @@ because decisions that are shared between uses are treated as if they were not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from nasdsl.cases import Cases
 from nasdsl.ir.cost import node_costs
 from nasdsl.ir.graph import Graph, Module
 from nasdsl.ir.homes import ALWAYS, Home, homes, required
-from nasdsl.ir.nodes import Branch, Call, Gather, Select
+from nasdsl.ir.nodes import AnyNode, Branch, Call, Gather, Select
 from nasdsl.types import Integer
 
 Bounds = tuple[int, int]
 
 
-def cost_bounds(module: Module, measure: str) -> Bounds:
-    """Lower and upper bound of `measure` (`params` or `macs`) over all architectures."""
+NodeBounds = Callable[[Graph, AnyNode, Mapping[str, Integer]], Bounds]
+"""The least and the most that one node adds."""
+
+
+def cost_bounds(module: Module, measure: str | NodeBounds) -> Bounds:
+    """Lower and upper bound of `measure` (`params`, `macs`, or what each node adds) over all architectures."""
     return _Bounder(module, measure).graph(module.network, {})
 
 
 class _Bounder:
-    def __init__(self, module: Module, measure: str) -> None:
+    def __init__(self, module: Module, measure: str | NodeBounds) -> None:
         self.module = module
         self.measure = measure
         self.known: dict[tuple[str, tuple[tuple[str, Integer], ...]], Bounds] = {}
@@ -60,9 +64,12 @@ class _Bounder:
             return self.graph(self.module.by_name[node.graph], inner)
         if any(w in str(node.type) for w in self.open(graph)):
             return 0, 0  # a width that members share: not bounded here
-        value = getattr(node_costs(graph, node, sizes), self.measure)
-        table = value.table if isinstance(value, Cases) else (value,)
-        own = int(min(table)), int(max(table))
+        if isinstance(self.measure, str):
+            value = getattr(node_costs(graph, node, sizes), self.measure)
+            table = value.table if isinstance(value, Cases) else (value,)
+            own = int(min(table)), int(max(table))
+        else:
+            own = self.measure(graph, node, sizes)
         if not isinstance(node, (Select, Branch, Gather)):
             return own
         parts = [self._all(graph, (node_id, operand), members, sizes) for operand in node.operands]

@@ -10,12 +10,15 @@ from __future__ import annotations
 import hashlib
 import operator
 from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
 from functools import cached_property
+from pathlib import Path
 
 import attrs
 
+from nasdsl.cases import TooManyCasesError
 from nasdsl.diagnostics import Diagnostics, Source, Span, did_you_mean
-from nasdsl.errors import InternalError
+from nasdsl.errors import InternalError, UserError
 from nasdsl.ir.graph import Module
 from nasdsl.ir.text import print_module
 from nasdsl.space.amend import amended, flattened, with_library
@@ -23,11 +26,14 @@ from nasdsl.space.bounds import cost_bounds
 from nasdsl.space.builder import Owner
 from nasdsl.space.decisions import Decision, DecisionTable, Guard
 from nasdsl.space.elaborate import Elaborated, Elaborator
+from nasdsl.space.latency import UNITS, LatencyTable, read_table
 from nasdsl.space.measures import MEASURES
 from nasdsl.space.names import Names
 from nasdsl.space.notation import NOTATIONS
+from nasdsl.space.presence import NotAdditiveError
 from nasdsl.space.python_ops import python_operations
 from nasdsl.space.resolve import resolve
+from nasdsl.space.units import missing, unit_bounds
 from nasdsl.space.values import Abort
 from nasdsl.syntax import ast
 from nasdsl.syntax.parse import parse
@@ -41,17 +47,33 @@ _RELATIONS: Mapping[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_PLANNED_MEASURES = ("latency",)
+TIMED = "latency"
+"""The measure that a table gives."""
 
 
 @attrs.frozen
 class Limit:
-    """`measure relation bound`, such as params <= 5000000."""
+    """`measure relation bound`, such as params <= 5000000; of a latency the bound is in microseconds."""
 
     measure: str
     relation: str
     bound: float
     span: Span = attrs.field(eq=False, repr=False)
+    table: LatencyTable | None = attrs.field(default=None, eq=False, repr=False)
+    written: str = ""
+
+    @property
+    def subject(self) -> str:
+        """What is limited, as it is written: `params`, or `latency("table.json")`."""
+        return f'{self.measure}("{self.written}")' if self.written else self.measure
+
+    @property
+    def unit(self) -> str:
+        """What stands behind a number of it."""
+        return " us" if self.table is not None else ""
+
+    def __str__(self) -> str:
+        return f"{self.subject} {self.relation} {self.bound:,.0f}{self.unit}"
 
     def holds(self, value: float) -> bool:
         """Whether a value meets the limit."""
@@ -98,13 +120,17 @@ class CheckedSpace:
 
 
 def check_source(
-    source: Source, settings: Mapping[str, object] | None = None, allow_python: bool = False
+    source: Source,
+    settings: Mapping[str, object] | None = None,
+    allow_python: bool = False,
+    timed: bool = True,
 ) -> tuple[CheckedSpace | None, Diagnostics]:
     """Parses and checks a text.
 
     Args:
         settings: values for the parameters of the space.
         allow_python: whether `use python` may import what it names.
+        timed: whether limits on latency count; their tables are read then.
 
     Returns:
         The space, None when there are errors; and every diagnostic found.
@@ -135,7 +161,7 @@ def check_source(
         return None, diagnostics
     if elaborated is None:
         raise InternalError("elaboration gave up without saying why")
-    return _assemble(source, names, given, elaborated, diagnostics), diagnostics
+    return _assemble(source, names, given, elaborated, diagnostics, timed), diagnostics
 
 
 def check_text(
@@ -177,11 +203,13 @@ def _assemble(
     given: Mapping[str, object],
     elaborated: Elaborated,
     diagnostics: Diagnostics,
+    timed: bool,
 ) -> CheckedSpace | None:
     network = elaborated.module.network
     result = network.by_id[network.result].type
     classes = result.dims[0].evaluate({}) if isinstance(result, TensorType) else 0
-    limits = _limits(names, elaborated, given, diagnostics)
+    table = decision_table(elaborated.owners)
+    limits = _limits(names, elaborated, table, given, diagnostics, timed)
     if diagnostics.errors:
         return None
 
@@ -206,7 +234,7 @@ def _assemble(
         doc=docs[0].text.value if docs else "",
         source=source if names.space.base is None else Source(source.name, _flat(names.space)),
         module=elaborated.module,
-        table=decision_table(elaborated.owners),
+        table=table,
         parameters=elaborated.parameters,
         given=dict(given),
         input=elaborated.input,
@@ -295,23 +323,36 @@ def _inside(
 
 
 def _limits(
-    names: Names, elaborated: Elaborated, given: Mapping[str, object], diagnostics: Diagnostics
+    names: Names,
+    elaborated: Elaborated,
+    table: DecisionTable,
+    given: Mapping[str, object],
+    diagnostics: Diagnostics,
+    timed: bool,
 ) -> tuple[Limit, ...]:
     """Reads the limits and reports those that a bound proves nobody meets (NAS305)."""
     limits = []
     for item in names.items(ast.Limit):
         measure = item.measure.text
-        if measure in _PLANNED_MEASURES:
-            diagnostics.error(
-                "NAS901", f"limits on `{measure}` are not yet available", item.measure.span, "written here"
-            )
-            continue
-        if measure not in MEASURES:
+        if measure not in (*MEASURES, TIMED):
             diagnostics.error(
                 "NAS306",
-                f"`{measure}` is not something that can be limited{did_you_mean(measure, MEASURES)}",
+                f"`{measure}` is not something that can be limited{did_you_mean(measure, (*MEASURES, TIMED))}",
                 item.measure.span,
                 "not known",
+            )
+            continue
+        if measure == TIMED:
+            limit = _timed(item, elaborated, table, diagnostics) if timed or not _complete(item) else None
+            if limit is not None:
+                limits.append(limit)
+                _provable(limit, item, elaborated, table, diagnostics)
+            continue
+        if item.table is not None or isinstance(item.bound, ast.Duration):
+            what = item.table if item.table is not None else item.bound
+            word = "table" if item.table is not None else "unit of time"
+            diagnostics.error(
+                "NAS311", f"a limit on `{measure}` has no {word}", what.span, "not here", help="leave it out"
             )
             continue
         try:
@@ -319,23 +360,96 @@ def _limits(
         except Abort:
             continue
         limits.append(Limit(measure, item.relation, float(bound), item.span))
-        _provable(limits[-1], item, elaborated, diagnostics)
+        _provable(limits[-1], item, elaborated, table, diagnostics)
     return tuple(limits)
 
 
-def _provable(limit: Limit, item: ast.Limit, elaborated: Elaborated, diagnostics: Diagnostics) -> None:
-    if limit.measure not in ("params", "macs"):
+def _complete(item: ast.Limit) -> bool:
+    return item.table is not None and isinstance(item.bound, ast.Duration)
+
+
+def _timed(
+    item: ast.Limit, elaborated: Elaborated, decisions: DecisionTable, diagnostics: Diagnostics
+) -> Limit | None:
+    """A limit on latency, its table read and found to cover the space."""
+    if item.table is None or not isinstance(item.bound, ast.Duration):
+        lacking = "the table it is measured by" if item.table is None else "a unit of time"
+        diagnostics.error(
+            "NAS311",
+            f"a limit on `latency` needs {lacking}",
+            item.measure.span if item.table is None else item.bound.span,
+            "written here",
+            help='write it like this: `limit latency("table.json") <= 5ms`; the units are us, ms and s',
+        )
+        return None
+    written = item.table.value
+    path = Path(item.span.source.name).parent / written
+    try:
+        found = read_table(path)
+        lacks = missing(elaborated.module, decisions, found)
+    except UserError as error:
+        first = error.diagnostics[0]
+        measure = f"measure it: nasdsl latency {item.span.source.name} --device cpu -o {path}"
+        cure = first.help if path.exists() else measure
+        diagnostics.error(first.code, first.message, item.table.span, "named here", help=cure)
+        return None
+    except (KeyError, NotAdditiveError, TooManyCasesError) as reason:
+        diagnostics.error(
+            "NAS308",
+            "no table of latencies can cover this space: its sizes depend on too much at once",
+            item.measure.span,
+            f"{reason}",
+        )
+        return None
+    if lacks:
+        diagnostics.error("NAS606", *_lacking(path, lacks, item.table.span), help=extension(item, found))
+        return None
+    text = item.bound.text
+    unit = next(u for u in ("us", "ms", "s") if text.endswith(u))
+    bound = float(Fraction(text.removesuffix(unit)) * UNITS[unit])
+    return Limit(TIMED, item.relation, bound, item.span, found, written)
+
+
+def _lacking(path: Path, lacks: tuple[str, ...], span: Span) -> tuple[str, Span, str]:
+    more = f" and {len(lacks) - 1:,} more" if len(lacks) > 1 else ""
+    return (
+        f"{path} has no entry for `{lacks[0]}`{more}",
+        span,
+        "measured for another space, or at other parameters",
+    )
+
+
+def extension(item: ast.Limit, found: LatencyTable) -> str:
+    """How a table gets the entries that it lacks."""
+    machine = found.machine
+    options = f"--device {machine.device} --batch {machine.batch} --precision {machine.precision}"
+    if machine.device == "cpu":
+        options += f" --threads {machine.threads}"
+    return (
+        f"on {machine.name}, with the parameters of this space: "
+        f"nasdsl latency {item.span.source.name} {options} -o {found.path}"
+    )
+
+
+def _provable(
+    limit: Limit, item: ast.Limit, elaborated: Elaborated, decisions: DecisionTable, diagnostics: Diagnostics
+) -> None:
+    if limit.table is not None:
+        low, high = cost_bounds(elaborated.module, unit_bounds(elaborated.module, decisions, limit.table))
+        low, high = low + limit.table.constant, high + limit.table.constant
+    elif limit.measure in ("params", "macs"):
+        low, high = cost_bounds(elaborated.module, limit.measure)
+    else:
         return
-    low, high = cost_bounds(elaborated.module, limit.measure)
     least = limit.relation in ("<", "<=")
     if limit.holds(low if least else high):
         return
     extreme, word = (low, "at least") if least else (high, "at most")
     diagnostics.error(
         "NAS305",
-        f"no architecture of this space meets `{limit.measure} {limit.relation} {limit.bound:,.0f}`",
+        f"no architecture of this space meets `{limit}`",
         item.bound.span,
-        f"every architecture has {word} {extreme:,} {limit.measure}",
+        f"every architecture has {word} {extreme:,}{limit.unit or ' ' + limit.measure}",
         help="raise the limit, or make the fixed parts smaller"
         if least
         else "lower the limit, or widen the space",

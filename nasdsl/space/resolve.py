@@ -124,7 +124,8 @@ class _Resolver:
             for argument in item.arguments:
                 self._walk(argument.value, {})
         elif isinstance(item, ast.Limit):
-            self._walk(item.bound, {})
+            if not isinstance(item.bound, ast.Duration):
+                self._walk(item.bound, {})
         elif isinstance(item, ast.OpDef):
             local = self._formals(item.formals, f"operation `{item.name}`")
             for where in item.where:

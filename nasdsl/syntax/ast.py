@@ -446,12 +446,21 @@ class Network:
 
 
 @attrs.frozen
+class Duration:
+    """A time such as `5ms`."""
+
+    text: str
+    span: Span = _span()
+
+
+@attrs.frozen
 class Limit:
-    """`limit measure REL bound`; REL is one of `< <= > >=`."""
+    """`limit measure REL bound`, or `limit measure("table") REL bound`; REL is one of `< <= > >=`."""
 
     measure: Ident
     relation: str
-    bound: Expr
+    bound: Expr | Duration
+    table: String | None = None
     span: Span = _span()
 
 

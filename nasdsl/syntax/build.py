@@ -100,7 +100,11 @@ class Builder:
         return ast.Param(_ident(c[1]), c[3], span=_span(c))
 
     def limit(self, c: Children) -> ast.Limit:
-        return ast.Limit(_ident(c[1]), c[2].text, c[3], span=_span(c))
+        table = c[3] if len(c) > 4 else None
+        return ast.Limit(_ident(c[1]), c[-2].text, c[-1], table and _string(table), span=_span(c))
+
+    def duration(self, c: Children) -> ast.Duration:
+        return ast.Duration(c[0].text, span=_span(c))
 
     def bind(self, c: Children) -> ast.Bind:
         family = c[1] if isinstance(c[1], ast.Family) else None

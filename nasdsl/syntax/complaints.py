@@ -23,7 +23,12 @@ _STARTERS = frozenset({"NAME", "NUMBER", "STRING", "LPAR", "LSQB", "CHOOSE", "RE
 _EXPRESSION = _STARTERS | {"SUM", "CONCAT", "MINUS", "IF"}
 _OPERATORS = ("+", "-", "*", "/", "//", "%", "<", "<=", ">", ">=", "==", "!=", ">>", "and", "or", "with", ".")
 _POSTFIX = ("(", "[", ".")
-_FREE = {"NAME": "a name", "NUMBER": "a number", "STRING": 'a string in `"`'}
+_FREE = {
+    "NAME": "a name",
+    "NUMBER": "a number",
+    "DURATION": "a time such as `5ms`",
+    "STRING": 'a string in `"`',
+}
 _WHOLE = {"item": "the item", "bind": "the line", "step": "the step", "start": "the file"}
 _LISTED = 5
 _ITEM_HELP = "an item begins with `param`, `input`, `op`, `set`, `cell`, `network` ... or is `NAME = ...`"

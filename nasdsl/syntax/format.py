@@ -323,7 +323,11 @@ def _pieces(source: Source) -> Iterator[_Piece]:
 
 
 def _keyword(token: Token) -> bool:
-    return token.type != "NAME" and token.text[:1].isalpha() and token.type not in ("NUMBER", "STRING")
+    return (
+        token.type != "NAME"
+        and token.text[:1].isalpha()
+        and token.type not in ("NUMBER", "DURATION", "STRING")
+    )
 
 
 def _line_starts(file: ast.File) -> Iterator[tuple[int, str]]:

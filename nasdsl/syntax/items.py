@@ -21,7 +21,7 @@ def _types(names: str) -> frozenset[str]:
 
 
 # An expression can end with these, so what follows one can be the start of something new.
-_ENDINGS = _types("NAME NUMBER STRING RPAR RSQB RBRACE ALL EARLIER")
+_ENDINGS = _types("NAME NUMBER DURATION STRING RPAR RSQB RBRACE ALL EARLIER")
 # `where f = ...`: the name behind one of these does not begin an item.
 _BINDERS = _types("WHERE WITH PARAM OP CELL SET AS NOTATION BY LIMIT INPUT")
 # In an expression these follow a value.

@@ -243,6 +243,12 @@ def _block(lines: Sequence[Doc]) -> Doc:
     return ("{", tuple(Nest(2, (Line(), line)) for line in lines), Line(), "}")
 
 
+def _limit(node: ast.Limit) -> Doc:
+    table: Doc = "" if node.table is None else ("(", _string(node.table), ")")
+    bound = node.bound.text if isinstance(node.bound, ast.Duration) else _at(node.bound, _SUM)
+    return (f"limit {node.measure}", table, f" {node.relation} ", bound)
+
+
 _LEVELS: dict[type, int] = {
     ast.If: _EXPR,
     ast.Pipe: _PIPE,
@@ -292,7 +298,8 @@ _DOCS: dict[type, Callable[[Any], Doc]] = {
     ast.UsePython: lambda n: ("use python ", _string(n.module)),
     ast.Input: lambda n: (f"input {n.layout}", _arguments(n.arguments)),
     ast.Param: lambda n: (f"param {n.name} = ", _doc(n.value)),
-    ast.Limit: lambda n: (f"limit {n.measure} {n.relation} ", _at(n.bound, _SUM)),
+    ast.Limit: _limit,
+    ast.Duration: lambda n: n.text,
     ast.Family: lambda n: ("[", _doc(n.low), "..", _doc(n.high), "]"),
     ast.Bind: _bind,
     ast.Where: _where,

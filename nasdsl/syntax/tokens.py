@@ -162,7 +162,7 @@ def _called(character: str) -> str:
 
 def _inside(token: Token) -> _Problem | None:
     """What is wrong within a token that was read."""
-    if token.type == "NUMBER" and len(token.text) > MAX_DIGITS:
+    if token.type in ("NUMBER", "DURATION") and len(token.text) > MAX_DIGITS:
         return _Problem(
             "NAS207",
             "this number is too large",
