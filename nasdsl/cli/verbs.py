@@ -37,6 +37,7 @@ VERBS = {
         Verb("stats", "parameters, multiply-adds and memory of one architecture", GROUPS[0]),
         Verb("plan", "sizes, memory and time before any GPU hour is spent", GROUPS[0]),
         Verb("fit", "parameters of a space that meet a budget, step by step", GROUPS[0]),
+        Verb("latency", "measure how long operations take here, look a network up", GROUPS[0]),
         Verb("benchmark", "what a table of results knows: values, ranks, regrets", GROUPS[0]),
         Verb("draw", "a picture of the space or of one architecture", GROUPS[0]),
         Verb("diff", "what an edit of a space adds or removes, and what still holds", GROUPS[0]),
@@ -55,5 +56,4 @@ PROMISED = {
     "verify": "re-check what a generated directory claims",
     "report": "what a run found, with pictures",
     "compare": "two runs side by side",
-    "latency": "measure a latency table",
 }
