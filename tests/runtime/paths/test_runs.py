@@ -1,0 +1,249 @@
+"""Generated search scripts of single paths, from --data digits to files, and from SIGKILL to the same files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import nasdsl
+from nasdsl.methods import METHODS
+from nasdsl.runtime.paths.judging import Judge
+from nasdsl.runtime.paths.settings import PATH_RULES
+from nasdsl.runtime.standalone.training import load_model
+from tests.runtime.test_run import equal
+from tests.runtime.test_search import environment
+
+SPACE = """
+space tiny {
+  input image(1, 8, 8)
+  limit macs <= 40k
+  network {
+    stem: conv(3, 4) >> bn
+    body: repeat 3 { choose { skip: id, conv: relu >> conv(3, 4) >> bn, wide: relu >> conv(5, 4) >> bn } }
+    head: global_pool >> linear(10)
+  }
+}
+"""
+METHOD_NAMES = ("spos", "fairnas", "sandwich", "random", "evolution", "cream")
+SET = {
+    "batch_size": 16,
+    "weight_lr": 0.05,
+    "board_size": 4,
+    "meta_interval": 2,
+    "evaluations": 8,
+    "population": 4,
+    "parents": 2,
+    "calibration_batches": 2,
+    "judging_batches": 2,
+}
+LINE = ("--data", "digits", "--epochs", "2", "--limit-batches", "4", "--device", "cpu")
+STEPS = 8
+"""Ticks until the search for the best path begins."""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Every method compiled for the small space."""
+    place = tmp_path_factory.mktemp("paths")
+    (place / "tiny.nas").write_text(SPACE)
+    space = nasdsl.load(place / "tiny.nas")
+    for method in METHOD_NAMES:
+        space.compile(method, settings=SET).write(place / method)
+    return {method: place / method for method in METHOD_NAMES}
+
+
+def job(folder: Path, out: str, *line: str, kill: int = 0, save: int = 0) -> dict[str, Any]:
+    return {"folder": str(folder), "line": [*LINE, "--out", out, *line], "kill": kill, "save": save}
+
+
+def done(root: Path, *jobs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    line = [sys.executable, "-W", "error", str(Path(__file__).with_name("runs.py")), json.dumps(jobs)]
+    ended = subprocess.run(
+        line, check=False, env=environment(root), capture_output=True, text=True, timeout=280
+    )
+    assert ended.returncode == 0, ended.stderr
+    found: list[dict[str, Any]] = json.loads(ended.stdout)
+    return found
+
+
+def macs(architecture: Mapping[str, Any], folder: Path) -> int:
+    costs: int = nasdsl.load(folder / "space.nas").costs("macs").at(architecture)
+    return costs
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))
+
+
+def check_files(folder: Path, run: Path, method: str) -> None:
+    """What a finished run leaves, each file against the others."""
+    space = nasdsl.load(folder / "space.nas")
+    judged, front, found = (read(run / f"{name}.json") for name in ("judged", "front", "architecture"))
+    assert found["fingerprint"] == space.fingerprint
+    keys = [json.dumps(j["choices"], sort_keys=True) for j in judged]
+    assert len(set(keys)) == len(keys) >= (2 if method == "cream" else 8)
+    assert all(j["macs"] == macs(j["choices"], folder) <= 40_000 for j in judged)
+    best = max(judged, key=lambda j: (j["accuracy"], -j["macs"]))
+    assert found["choices"] == best["choices"]
+    for one in front:
+        assert one in judged
+        for two in front:
+            assert one == two or (one["macs"] - two["macs"]) * (one["accuracy"] - two["accuracy"]) > 0
+    assert (run / "front.svg").read_text().startswith("<svg")
+    assert (run / "architecture.svg").exists()
+    report = (run / "report.md").read_text()
+    assert f"accuracy {best['accuracy']:.2%}" in report
+    assert "2 epochs of the supernet" in report
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [e["epoch"] for e in log] == [1, 2]
+    assert all(0 < e["train_loss"] < 20 for e in log)
+    assert ("board" in log[0]) == (method == "cream")
+    inherits(folder, run, best)
+
+
+def inherits(folder: Path, run: Path, best: Mapping[str, Any]) -> None:
+    """`model.py` with the inherited weights computes what the supernet computes at that path."""
+    (weights,) = (run / "inherited").iterdir()
+    made = nasdsl.load(folder / "space.nas").compile(folder.name, settings=SET)
+    net = made.supernet()
+    net.load_state_dict(load_file(run / "supernet.safetensors"))
+    model = load_model(run / "model.py").Network()
+    model.load_state_dict(load_file(weights))
+    x = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    net.set_architecture(best["choices"])
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(x), net.eval()(x))
+    # And judged as the search judged it, on its own batches.
+    assert 0 <= Judge(net, [], [(x, torch.zeros(6).long())]).accuracy(best["choices"]) <= 1
+
+
+KILLED = ("--set", "search=evolution")
+"""What Cream is killed with: its board and meta-network first, then a generation that is half judged."""
+
+
+def killed(folder: Path, name: str, line: tuple[str, ...]) -> list[dict[str, Any]]:
+    """A whole run; one that dies in the middle of an epoch, one among the paths that are judged; each continued."""
+    return [
+        job(folder, f"{name}-whole", *line),
+        job(folder, f"{name}-epoch", *line, kill=STEPS - 1, save=3),
+        job(folder, f"{name}-epoch", *line),
+        job(folder, f"{name}-judging", *line, kill=STEPS + 2, save=3),
+        job(folder, f"{name}-judging", *line),
+    ]
+
+
+@pytest.fixture(scope="module")
+def ended(folders: Mapping[str, Path], root: Path) -> Mapping[str, list[dict[str, Any]]]:
+    """All runs that are not slow, of one process."""
+    jobs = {
+        "methods": [
+            *(job(folder, "runs/0") for folder in folders.values()),
+            job(folders["fairnas"], "runs/front", "--set", "search=nsga2"),
+        ],
+        "killed": killed(folders["cream"], "runs/ordinary", KILLED),
+        "others": [
+            job(folders["random"], "runs/0"),
+            job(folders["random"], "runs/0", "--set", "evaluations=3"),
+            job(folders["random"], "runs/wrong", "--compile"),
+        ],
+    }
+    rest = done(root, *(j for group in jobs.values() for j in group))
+    return {name: [rest.pop(0) for _ in group] for name, group in jobs.items()}
+
+
+def test_every_method_searches_within_the_limits_and_leaves_its_files(
+    folders: Mapping[str, Path], ended: Mapping[str, list[dict[str, Any]]]
+) -> None:
+    for one in ended["methods"]:
+        assert one["code"] == 0, one["text"]
+    for method, folder in folders.items():
+        check_files(folder, folder / "runs/0", method)
+    # A front has a picture and an architecture for every point.
+    run = folders["fairnas"] / "runs/front"
+    check_files(folders["fairnas"], run, "fairnas")
+    front = read(run / "front.json")
+    files = sorted((run / "front").iterdir())
+    assert [read(f)["choices"] for f in files] == [p["choices"] for p in front]
+    assert not (folders["fairnas"] / "runs/0/front").exists()
+    picture = (run / "front.svg").read_text()
+    assert picture.count("<circle") >= len(read(run / "judged.json"))
+
+
+SAME = (
+    "log.jsonl",
+    "judged.json",
+    "architecture.json",
+    "front.json",
+    "model.py",
+    "report.md",
+    "supernet.safetensors",
+)
+
+
+def check_killed(folder: Path, name: str, results: list[dict[str, Any]]) -> None:
+    assert [r["code"] for r in results] == [0, -9, 0, -9, 0], [r["text"] for r in results]
+    assert "at epoch 2, step 3" in results[2]["text"]
+    assert "at epoch 3, step 1" in results[4]["text"]
+    whole = folder / f"{name}-whole"
+    for other in (folder / f"{name}-epoch", folder / f"{name}-judging"):
+        for file in SAME:
+            assert (other / file).read_bytes() == (whole / file).read_bytes(), (other.name, file)
+        one, two = (torch.load(o / "checkpoint.pt", weights_only=True) for o in (whole, other))
+        assert equal(one, two)
+        assert len(one["parts"]["finder"]["judged"]) >= 2
+        if folder.name == "cream":
+            assert len(one["parts"]["search"]["board"]["entries"]) >= 2
+
+
+def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
+    folders: Mapping[str, Path], ended: Mapping[str, list[dict[str, Any]]]
+) -> None:
+    check_killed(folders["cream"], "runs/ordinary", ended["killed"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "line"),
+    [
+        ("cream", ()),
+        ("cream", ("--set", "legacy=true", "--set", "meta=first")),
+        ("evolution", ()),
+        ("random", ("--set", "sampler=bins", "--set", "bin_low=1e4", "--set", "bin_high=4e4")),
+        ("fairnas", ("--set", "search=nsga2")),
+        ("sandwich", ("--precision", "bf16")),
+    ],
+)
+def test_a_run_of_every_kind_that_was_killed_does(
+    folders: Mapping[str, Path], root: Path, method: str, line: tuple[str, ...]
+) -> None:
+    name = f"runs/slow-{len(line)}"
+    check_killed(folders[method], name, done(root, *killed(folders[method], name, line)))
+
+
+def test_a_run_that_is_over_says_the_same_again_and_another_is_refused(
+    ended: Mapping[str, list[dict[str, Any]]],
+) -> None:
+    first, (again, other, wrong) = ended["methods"][METHOD_NAMES.index("random")], ended["others"]
+    assert (again["code"], other["code"], wrong["code"]) == (0, 1, 2)
+    assert first["text"].splitlines()[-6:] == again["text"].splitlines()[-6:]
+    assert "evaluations was 8, is 3" in other["text"]
+    assert "--compile: a path changes every step" in wrong["text"]
+
+
+def test_methods_name_every_setting_once() -> None:
+    """Two tables of config.toml may have a key in common, a method's settings not."""
+    for name in METHODS.names():
+        names = [s.name for s in METHODS.load(name).settings]
+        assert sorted(set(names)) == sorted(names), name
+    for name in METHOD_NAMES:
+        searched = {s.name for s in METHODS.load(name).settings if s.table == "search"}
+        data = {"name", "augment", "pad", "flip"}
+        assert searched == set(PATH_RULES) - data
