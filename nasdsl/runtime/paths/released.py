@@ -3,7 +3,7 @@
 Takes and returns what `nasdsl.runtime.paths.matching` does. Invariant: the order of passes through the
 supernet is that of the code, so that statistics and gradients are the code's, not only its formulas.
 
-What differs from the paper's formulas, by the traps that docs/methods.md lists:
+What differs from the paper's formulas, by the traps that docs/cream.md lists:
 
 - 1: rho is the sigmoid of the *last* entry's score, negated.
 - 3: of the inner step only the first tensor carries a gradient to M, at the rate of M.

@@ -1,13 +1,15 @@
 """The setting `legacy`: every trap of Cream's released code, computed here by its formulas, and off by default.
 
-The numbers are those of the list in docs/methods.md. The reference is another supernet with weights as plain
+The numbers are those of the list in docs/cream.md. The reference is another supernet with weights as plain
 tensors and a torch optimiser of its own; it shares no line with what is tested.
 """
 
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -278,3 +280,14 @@ def test_a_run_continues_exactly(preset: str) -> None:
     assert same(values(net), values(other))
     assert same(engine.state_dict(), again.state_dict())
     assert engine.teachers == again.teachers != []
+
+
+def test_the_page_lists_fourteen_traps_and_the_tests_that_hold_them() -> None:
+    root = Path(__file__).resolve().parents[3]
+    rows = re.findall(r"^\| (\d+) \|.*\| (?:`(\w+)` )?\|$", (root / "docs/cream.md").read_text("utf-8"), re.M)
+    assert [int(number) for number, _ in rows] == list(range(1, 15))
+    texts = [
+        p.read_text("utf-8") for p in (*root.glob("tests/runtime/paths/*.py"), *root.glob("tests/laws/*.py"))
+    ]
+    for number, test in rows:
+        assert number == "13" or any(f"def {test}(" in text for text in texts), test
