@@ -15,8 +15,8 @@ from nasdsl.codegen.lowered import Home, Line, Lowered, instances
 from nasdsl.codegen.sizes import Sizes, SizesAt
 from nasdsl.codegen.source import ATTRIBUTES, CLASSES, Namespace, class_name, literal
 from nasdsl.ir.graph import Graph, Module
+from nasdsl.ir.homes import ALWAYS, around, homes, required
 from nasdsl.ir.homes import Home as Choice
-from nasdsl.ir.homes import around, homes
 from nasdsl.ir.nodes import (
     AnyNode,
     Blend,
@@ -111,6 +111,7 @@ class _Lowering:
         self.forward: list[Line] = []
         self.aside: dict[Choice, list[Line]] = {}
         self.homes = homes(graph) if any(_runs_one_of(n) for n in graph.nodes) else {}
+        self.needs = _Needs(self) if any(_switches(n) for n in graph.nodes) else None
         self.modules: dict[str, Home] = {}
         self.calls: dict[str, str] = {}
         self.used_sizes: set[str] = set()
@@ -127,11 +128,11 @@ class _Lowering:
         whole = self.forward
         for chain in self._chains():
             self.forward = self._lines_of(chain[-1], whole)
-            self._emit(chain)
-        self.forward = whole
+            self._emit_if_needed(chain)
+        self.forward = [*self.needs.lines, *whole] if self.needs is not None else whole
         self.forward.append((f"return {self.text[self.graph.result]}", None))
         mixes = any(isinstance(n, (Mix, Blend)) for n in self.graph.nodes)
-        switches = any(isinstance(n, (Select, Branch, Gather)) for n in self.graph.nodes)
+        switches = any(_switches(n) for n in self.graph.nodes)
         calls = [self.made[n.graph] for n in self.graph.nodes if isinstance(n, Call)]
         return Lowered(
             graph=self.graph,
@@ -188,6 +189,17 @@ class _Lowering:
                 if _runs_one_of(self.graph.by_id[home[0]]):
                     return self.aside.setdefault(home, [])
         return whole
+
+    def _emit_if_needed(self, chain: tuple[AnyNode, ...]) -> None:
+        """`if needed:` around the lines of a value that some paths leave to nobody, though it lies in no one option."""
+        need = self.needs.of(chain[-1].id) if self.needs is not None else ""
+        lines, self.forward = self.forward, []
+        self._emit(chain)
+        if need and self.forward:
+            lines.append((f"if {need}:", None))
+            self.forward = [(f"    {text}", loc) for text, loc in self.forward]
+        lines.extend(self.forward)
+        self.forward = lines
 
     def _emit(self, chain: tuple[AnyNode, ...]) -> None:
         last = chain[-1]
@@ -433,6 +445,11 @@ class _Lowering:
         """The chosen operands in a list, each made where it is chosen; then their sum or concatenation."""
         terms = self.locals.fresh(f"{_short(node)}_terms")
         self.forward.append((f"{terms} = []", node.loc))
+        for operand in dict.fromkeys(node.operands):
+            lines = self.aside.pop((node.id, operand), []) if node.operands.count(operand) > 1 else []
+            if lines:  # one value under two names: made once, before either asks for it
+                self.forward.append((f"if {self._taken(node, operand)}:", None))
+                self.forward.extend((f"    {text}", loc) for text, loc in lines)
         for name, operand in zip(node.names, node.operands, strict=True):
             self.forward.append((f"if {literal(name)} in {self._at(node.decision)}:", None))
             self._option(node, operand, f"{terms}.append({{}})", 4)
@@ -451,6 +468,16 @@ class _Lowering:
         lines = self.aside.pop((node.id, operand), [])
         self.forward.extend((f"{margin}{text}", loc) for text, loc in lines)
         self.forward.append((margin + form.format(self.text[operand]), self.graph.by_id[operand].loc))
+
+    def _taken(self, node: Select | Branch | Gather, operand: str) -> str:
+        """The condition under which a choice takes an operand; "" for always."""
+        if set(node.operands) == {operand} and not isinstance(node, Gather):
+            return ""
+        if isinstance(node, Gather):
+            named = [n for n, o in zip(node.names, node.operands, strict=True) if o == operand]
+            return " or ".join(f"{literal(n)} in {self._at(node.decision)}" for n in named)
+        tests = dict(self._tests(node))
+        return tests[operand] or f"not {tests[node.operands[0]]}"
 
     def _at(self, decision: str) -> str:
         """The value of a decision under the path."""
@@ -540,9 +567,64 @@ class _Lowering:
             self._assign(node, f"self.{attribute}({', '.join(values)})")
 
 
+class _Needs:
+    """When a value is needed that belongs to no one option, and yet not to every path.
+
+    A node of a cell that other nodes may choose as an input is such a value: where none does, it must
+    not run, though every reader of it may.
+    """
+
+    def __init__(self, lowering: _Lowering) -> None:
+        self.lowering = lowering
+        self.graph, self.homes = lowering.graph, lowering.homes
+        self.position = {n.id: i for i, n in enumerate(self.graph.nodes)}
+        self.required = required(self.graph)
+        self.names: dict[str, str] = {}
+        self.lines: list[Line] = []
+
+    def of(self, name: str) -> str:
+        """The variable that says whether a node is needed; "" where its surroundings say it."""
+        home = self.homes[name]
+        sink = self.graph.result if home == ALWAYS else home[1]
+        if self.required[sink] >> self.position[name] & 1:
+            return ""
+        if name not in self.names:
+            readers = (self.graph.by_id[r] for r in dict.fromkeys(self.graph.readers[name]))
+            ways = dict.fromkeys(" and ".join(self._way(r, name)) for r in readers)
+            found = " or ".join(ways)
+            if found not in self.names.values():
+                condition = found
+                found = self.lowering.locals.fresh(f"need_{_short(self.graph.by_id[name])}")
+                self.lines.append((f"{found} = {condition}", None))
+            self.names[name] = found
+        return self.names[name]
+
+    def _way(self, reader: AnyNode, name: str) -> list[str]:
+        """The conditions that must all hold for a value to be needed by a reader."""
+        found = [self._takes(reader, name)] if isinstance(reader, (Select, Branch, Gather)) else []
+        while True:
+            found.append(self.of(reader.id))
+            home = self.homes[reader.id]
+            if found[-1] or home == ALWAYS:
+                return [f for f in found if f] or ["True"]
+            reader = self.graph.by_id[home[0]]
+            found.append(self._takes(reader, home[1]))
+
+    def _takes(self, choice: AnyNode, operand: str) -> str:
+        if not isinstance(choice, (Select, Branch, Gather)):
+            raise TypeError(f"%{choice.id} is no choice that a path settles")
+        condition = self.lowering._taken(choice, operand)
+        return f"({condition})" if " or " in condition else condition
+
+
+def _switches(node: AnyNode) -> bool:
+    """Whether the path of the step settles what a node is."""
+    return isinstance(node, (Select, Branch, Gather))
+
+
 def _runs_one_of(node: AnyNode) -> bool:
     """Whether what only one operand needs is computed only where that operand is taken."""
-    return isinstance(node, (Select, Branch, Gather)) or (isinstance(node, Mix) and node.sparse)
+    return _switches(node) or (isinstance(node, Mix) and node.sparse)
 
 
 def _short(node: AnyNode) -> str:
