@@ -6,14 +6,13 @@ teaches them (`distillation`), how the best path is found afterwards (`search`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import attrs
 
-from nasdsl.diagnostics import Diagnostic, Label
+from nasdsl.diagnostics import Diagnostic, Label, Span
 from nasdsl.errors import UserError
-from nasdsl.ir.nodes import Gather, Op
+from nasdsl.ir.nodes import Gather, Loc, Op
 from nasdsl.methods.base import Method, Scalar, Setting
 from nasdsl.methods.bilevel import DATA, RETRAIN
 from nasdsl.ops import PRIMITIVES
@@ -124,7 +123,14 @@ SEARCH = (
         "macs",
         "what a path costs, beside its accuracy",
         "nasdsl",
-        choices=("macs", "params"),
+        choices=("macs", "params", "latency"),
+    ),
+    Setting(
+        "latency_table",
+        "search",
+        "",
+        "file of `nasdsl latency` for objective=latency; without one that of the space's limit",
+        "nasdsl",
     ),
     Setting(
         "calibration_batches",
@@ -153,37 +159,56 @@ def pipeline(space: CheckedSpace, settings: Mapping[str, Scalar]) -> tuple[Pass,
 
 
 def fits(space: CheckedSpace, settings: Mapping[str, Scalar]) -> None:
-    """Raises UserError (NAS504) for what no path of a supernet can be cut to."""
+    """Raises UserError (NAS504) for what no path of a supernet can be cut to, NAS505 for settings that conflict."""
     if not space.table.decisions:
-        raise UserError.plain("NAS504", f"space `{space.name}` makes no decision: there is nothing to search")
+        raise UserError.plain(
+            "NAS504",
+            f"space `{space.name}` makes no decision: there is nothing to search",
+            help="open one: `choose { a, b }` in the place of an operation or of a number",
+        )
     for use in space.module.uses():
         for node in use.graph.nodes:
-            if isinstance(node, Gather) and (node.widths or (node.low == 0 and node.merge != "concat")):
+            if isinstance(node, Gather) and (node.widths or node.low == 0):
                 path = use.decision(node.decision)
                 what = "widths that its members share" if node.widths else "an empty choice of inputs"
-                place = space.table.by_path[path].span
-                label = None if place is None else Label(place, "chosen here")
-                raise UserError(
-                    [Diagnostic("NAS504", f"a supernet of single paths cannot have {what} (`{path}`)", label)]
-                )
+                cure = "`evaluate` it in a table, or take `into split` out" if node.widths else "`choose 1..`"
+                raise _misfit(space, f"{what} (`{path}`)", space.table.by_path[path].span, cure)
+    for graph in Switch()(space.module).graphs:  # where sizes are what each use makes them
+        for node in graph.nodes:
             if isinstance(node, Op):
-                _fits(node, tuple(d for d in sizes_of(node) if d.cases))
+                _fits(space, node)
+    sides = space.input.dims[1:] if space.input.layout == "image" else ()
+    if any(d.cases for d in sides) and sides[0] != sides[1]:
+        raise _misfit(space, "an image that changes its size and is not square", None, "`image(3, s, s)`")
     _settings_fit(settings)
 
 
-def _fits(node: Op, elastic: Sequence[Any]) -> None:
+def _fits(space: CheckedSpace, node: Op) -> None:
     primitive = PRIMITIVES[node.op]
-    own = [v for n, v in node.values if getattr(v, "cases", None)]
+    own = [n for n, v in node.values if getattr(v, "cases", None)]
     fixed = ("stride", "dilation", "groups", "pad", "start", "count")
-    stubborn = [n for n, v in node.values if getattr(v, "cases", None) and n in fixed]
+    stubborn = [n for n in own if n in fixed]
+    elastic = any(d.cases for d in sizes_of(node))
     if (own and primitive.elastic is None) or stubborn or (elastic and primitive.opaque):
-        where = f" ({node.loc.file}:{node.loc})" if node.loc is not None else ""
-        what = f"the {stubborn[0]} of `{node.op}`" if stubborn else f"the size of `{node.op}`"
-        raise UserError.plain(
-            "NAS504",
-            f"{what} cannot depend on a decision in a supernet of single paths{where}",
-            help="make it an option: `choose { f(2), f(3) }` gives each its own operation",
+        name = (stubborn or own or ["size"])[0]
+        raise _misfit(
+            space,
+            f"the `{name}` of `{node.op}` depend on a decision",
+            node.loc,
+            "make it an option: `choose { f(2), f(3) }` gives each its own operation",
         )
+
+
+def _misfit(space: CheckedSpace, what: str, place: Span | Loc | None, cure: str) -> UserError:
+    if isinstance(place, Loc):
+        mine = place.file == space.source.name.replace("\\", "/").rpartition("/")[2]
+        what += "" if mine else f" ({place.file}:{place})"
+        start = space.source.line_start(place.line) + place.column - 1 if mine else 0
+        place = Span(space.source, start, start + 1) if mine else None
+    label = None if place is None else Label(place, "here")
+    return UserError(
+        [Diagnostic("NAS504", f"a supernet of single paths cannot have {what}", label, help=cure)]
+    )
 
 
 def _settings_fit(s: Mapping[str, Scalar]) -> None:
