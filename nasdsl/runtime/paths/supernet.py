@@ -65,7 +65,7 @@ class PathSupernet(nn.Module):
         for module in self.modules():
             if isinstance(module, Elastic):
                 module.sizes = self.path.sizes
-            elif "path" in type(module).__annotations__:
+            elif type(module).__annotations__.get("path") in (Path, "Path"):  # a user's `path` is the user's
                 module.__dict__["path"] = self.path
         self.set_architecture({d["path"]: values_of(d)[0] for d in self.DECISIONS})
 
@@ -84,7 +84,7 @@ class PathSupernet(nn.Module):
         for decision in self.DECISIONS:
             values = values_of(decision)
             chosen = given.get(decision["path"], values[0])
-            chosen = chosen if isinstance(chosen, str) else tuple(chosen)
+            chosen = tuple(chosen) if isinstance(chosen, Sequence) and not isinstance(chosen, str) else chosen
             if chosen not in values:
                 raise ValueError(f"{decision['path']}: there is no {chosen!r}")
             at[decision["path"]] = chosen
@@ -118,14 +118,6 @@ class PathSupernet(nn.Module):
         if side is None or x.shape[-1] == side:
             return x
         return F.interpolate(x, (side, side), mode="bicubic", antialias=True)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> PathSupernet:
-        twin = type(self)()
-        memo[id(self)] = twin
-        twin.to(next(self.parameters()).device, next(self.parameters()).dtype)
-        twin.load_state_dict(self.state_dict())
-        twin.set_architecture(self.derive())
-        return twin.train(self.training)
 
 
 class _Table:
