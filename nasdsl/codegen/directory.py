@@ -64,8 +64,10 @@ class Compilation(Protocol):
 def directory_files(compilation: Compilation, passes: str) -> dict[str, str]:
     """Every file by name."""
     context = _context(compilation, passes)
+    space, tables = _beside(compilation.space)
     texts = {
-        "space.nas": compilation.space.source.text,
+        "space.nas": space,
+        **tables,
         "supernet.py": compilation.supernet.source,
         "search.py": _render(compilation.method.template, context),
         "retrain.py": _render("retrain.py.j2", context),
@@ -75,6 +77,17 @@ def directory_files(compilation: Compilation, passes: str) -> dict[str, str]:
     }
     texts["nasdsl.lock"] = lock_text(compilation, passes, texts)
     return texts
+
+
+def _beside(space: CheckedSpace) -> tuple[str, dict[str, str]]:
+    """The text of the space, its latency tables named as they lie beside it, and those tables by name."""
+    text, tables = space.source.text, {}
+    for limit in space.limits:
+        if limit.table is not None:
+            name = re.split(r"[/\\]", limit.written)[-1]
+            text = text.replace(f'"{limit.written}"', f'"{name}"')
+            tables[name] = limit.table.text()
+    return text, tables
 
 
 def _render(name: str, context: dict[str, object]) -> str:

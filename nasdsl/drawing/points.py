@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from nasdsl.drawing.canvas import GREY, INK, LINE, Canvas
 
 WIDTH, HEIGHT = 640.0, 420.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70.0, 20.0, 20.0, 60.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70.0, 30.0, 20.0, 60.0
 _FRONT = "#1A73E8"
 
 Point = tuple[float, float, bool]

@@ -31,6 +31,10 @@ class Program(Protocol):
     def draw_points(self, points: Sequence[tuple[float, float, bool]], cost: str) -> str: ...
 
 
+UNITS = {"macs": "multiply-accumulates", "params": "parameters", "latency": "microseconds"}
+"""What an objective is counted in."""
+
+
 def refuse(args: argparse.Namespace) -> None:
     """Raises WrongUse for options that single paths have no use for."""
     if args.compile:
@@ -68,7 +72,7 @@ def write_front(run: Run, program: Program, finder: Finder, cost: str, every: bo
     run.write("judged.json", json.dumps([_record(j, cost) for j in finder.judged], indent=1) + "\n")
     run.write("front.json", json.dumps([_record(j, cost) for j in front], indent=1) + "\n")
     points = [(float(j.cost), j.accuracy, j in front) for j in finder.judged]
-    run.write("front.svg", program.draw_points(points, cost))
+    run.write("front.svg", program.draw_points(points, UNITS[cost]))
     if every:
         (run.folder / "front").mkdir(exist_ok=True)
         for number, item in enumerate(front, 1):
@@ -95,7 +99,7 @@ def write_report(run: Run, finder: Finder, cost: str) -> Path:
         f"# Search of {found['space']}",
         "",
         f"{len(entries)} epochs of the supernet, {len(finder.judged)} paths judged.",
-        f"The best: accuracy {best.accuracy:.2%} with inherited weights, {best.cost:,} {cost}.",
+        f"The best: accuracy {best.accuracy:.2%} with inherited weights, {best.cost:,} {UNITS[cost]}.",
         "",
         "![the architecture](architecture.svg)",
         "",
@@ -106,7 +110,7 @@ def write_report(run: Run, finder: Finder, cost: str) -> Path:
     ]
     for path, choice in found["choices"].items():
         lines.append(f"| `{path}` | {choice if isinstance(choice, str) else ', '.join(choice)} |")
-    lines += ["", f"| rank | accuracy | {cost} |", "|---|---|---|"]
+    lines += ["", f"| rank | accuracy | {UNITS[cost]} |", "|---|---|---|"]
     lines += [f"| {i} | {j.accuracy:.2%} | {j.cost:,} |" for i, j in enumerate(ranked[:10], 1)]
     lines += ["", "| epoch | train loss |", "|---|---|"]
     lines += [f"| {e['epoch']} | {e['train_loss']:.4g} |" for e in entries]

@@ -41,7 +41,8 @@ PATH_RULES = {
     "population": Rule(int, 2),
     "parents": Rule(int, 1),
     "mutation": Rule(float, 0, 1),
-    "objective": Rule(str, words=("macs", "params")),
+    "objective": Rule(str, words=("macs", "params", "latency")),
+    "latency_table": Rule(str),
     "calibration_batches": Rule(int, 0),
     "judging_batches": Rule(int, 0),
 }
