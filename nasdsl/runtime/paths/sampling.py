@@ -26,8 +26,10 @@ Exact = Callable[[random.Random], Mapping[str, Any]]
 
 TRIES = 500
 """Uniform draws before the released SPOS code takes whatever comes."""
-MOST_DRAWS = 1_000
+FEW_DRAWS = 1_000
 """Draws after which a limit counts as tight: then paths within it are drawn exactly, where that can be done."""
+MOST_DRAWS = 100_000
+"""Draws after which, where it cannot, a limit is said to leave nothing."""
 MOST_AT_ONCE = 64
 """Paths of one fair step; more would be a batch of its own."""
 
@@ -66,17 +68,27 @@ class Draw:
 
     def one(self) -> Choices:
         """A path within the limits. Raises Mistake where none is found."""
-        for _ in range(0 if self._tight else MOST_DRAWS):
+        found = None if self._tight else self._tried(FEW_DRAWS)
+        if found is None:
+            self._tight = True
+            found = self._drawn() or self._tried(MOST_DRAWS)
+        if found is None:
+            raise Mistake(f"none of {MOST_DRAWS:,} random paths is within the limits of the space")
+        return found
+
+    def _tried(self, count: int) -> Choices | None:
+        for _ in range(count):
             path = self.path(self.genes())
             if self.allowed(path):
                 return path
-        self._tight = True
+        return None
+
+    def _drawn(self) -> Choices | None:
         try:
-            if self.exact is not None:
-                return dict(self.exact(self.random))
-        except ValueError as error:
-            raise Mistake(str(error)) from None
-        raise Mistake(f"none of {MOST_DRAWS:,} random paths is within the limits of the space")
+            return None if self.exact is None else dict(self.exact(self.random))
+        except ValueError:
+            self.exact = None
+            return None
 
     def mutant(self, path: Choices, probability: float) -> Choices:
         """A path whose decisions are drawn anew, each with a probability (released SPOS search code)."""

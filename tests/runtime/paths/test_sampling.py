@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -69,6 +70,34 @@ def test_a_limit_that_nothing_keeps_is_said(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("nasdsl.runtime.paths.sampling.MOST_DRAWS", 100)
     with pytest.raises(Mistake, match="none of 100 random paths is within the limits"):
         draw(3, allowed=lambda p: False).one()
+
+
+def test_tight_limits_are_drawn_from_exactly_where_that_can_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nasdsl.runtime.paths.sampling.FEW_DRAWS", 3)
+    inside = [{"d0": "9", "d1": "9", "d2": v} for v in "01"]
+    calls: list[int] = []
+
+    def exact(generator: random.Random) -> Choices:
+        calls.append(1)
+        return generator.choice(inside)
+
+    made = draw(10, 10, 10, allowed=lambda p: p in inside, exact=exact)
+    counts = Counter(made.one()["d2"] for _ in range(200))
+    assert len(calls) == 200
+    assert stats.chisquare(list(counts.values())).pvalue > 0.01
+    again = draw(10, 10, 10, seed=3, allowed=lambda p: p in inside, exact=exact)
+    again.load_state_dict(made.state_dict())
+    assert [again.one() for _ in range(20)] == [made.one() for _ in range(20)]
+    assert len(calls) == 240
+
+    def cannot(generator: random.Random) -> Choices:
+        raise ValueError("several limits at once")
+
+    slow = draw(10, 10, 10, allowed=lambda p: p in inside, exact=cannot)
+    assert all(slow.one() in inside for _ in range(3))
+    monkeypatch.setattr("nasdsl.runtime.paths.sampling.MOST_DRAWS", 10)
+    with pytest.raises(Mistake, match="within the limits"):
+        draw(10, allowed=lambda p: False, exact=cannot).one()
 
 
 def test_decisions_that_are_not_made_are_not_there() -> None:
