@@ -23,6 +23,11 @@ def cut(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
     """A view of `weight` with `shape`: the first of two axes, the middle of the axes of a kernel."""
     if weight.shape == shape:
         return weight
+    if any(wanted > whole for whole, wanted in zip(weight.shape, shape, strict=True)):
+        # A view by strides would read on in what lies behind.
+        raise RuntimeError(
+            f"a weight of size {tuple(weight.shape)} has no part of size {shape}: too many channels"
+        )
     strides, offset = weight.stride(), weight.storage_offset()
     for whole, wanted, stride in zip(weight.shape[2:], shape[2:], strides[2:], strict=True):
         offset += (whole - wanted) // 2 * stride
