@@ -113,11 +113,11 @@ class PathSupernet(nn.Module):
         return self.path.sizes[self.RESOLUTION] if self.RESOLUTION else None
 
     def fit(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) at the resolution of the path (bicubic, antialiased)."""
+        """Images (B, C, H, W) at the resolution of the path (bilinear, antialiased: as images are read)."""
         side = self.resolution
         if side is None or x.shape[-1] == side:
             return x
-        return F.interpolate(x, (side, side), mode="bicubic", antialias=True)
+        return F.interpolate(x, (side, side), mode="bilinear", antialias=True)
 
 
 class _Table:
