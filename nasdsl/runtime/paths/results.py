@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -74,7 +75,8 @@ def write_front(run: Run, program: Program, finder: Finder, cost: str, every: bo
     points = [(float(j.cost), j.accuracy, j in front) for j in finder.judged]
     run.write("front.svg", program.draw_points(points, UNITS[cost]))
     if every:
-        (run.folder / "front").mkdir(exist_ok=True)
+        shutil.rmtree(run.folder / "front", ignore_errors=True)  # of a run that was begun anew
+        (run.folder / "front").mkdir()
         for number, item in enumerate(front, 1):
             run.write(f"front/{number:02}.json", program.architecture(item.choices).to_json() + "\n")
 

@@ -125,6 +125,63 @@ def inherits(folder: Path, run: Path, best: Mapping[str, Any]) -> None:
     assert 0 <= Judge(net, [], [(x, torch.zeros(6).long())]).accuracy(best["choices"]) <= 1
 
 
+PLAIN = {"weight_decay": 0.1, "evaluations": 12}
+BINS = {"sampler": "bins", "bin_low": 1e4, "bin_high": 4e4, "bins": 2}
+TAUGHT = {"weight_lr": 0.5, "board_size": 2, "meta_lr": 1.0, "meta_interval": 1}
+CHANGES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "epochs": ("spos", PLAIN, {"epochs": 3}),
+    "batch_size": ("spos", PLAIN, {"batch_size": 8}),
+    "train_fraction": ("spos", PLAIN, {"train_fraction": 0.5}),
+    "weight_lr": ("spos", PLAIN, {"weight_lr": 0.1}),
+    "weight_momentum": ("spos", PLAIN, {"weight_momentum": 0.5}),
+    "weight_decay": ("spos", PLAIN, {"weight_decay": 0.2}),
+    "decay_norms": ("spos", PLAIN, {"decay_norms": False}),
+    "nesterov": ("spos", PLAIN, {"nesterov": True}),
+    "clip": ("spos", PLAIN, {"clip": 0.01}),
+    "smoothing": ("spos", PLAIN, {"smoothing": 0.3}),
+    "sampler": ("spos", PLAIN, {"sampler": "fair"}),
+    "paths": ("spos", PLAIN, {"paths": 2}),
+    "bin_low": ("spos", BINS, {"bin_low": 2e4}),
+    "bin_high": ("spos", BINS, {"bin_high": 3e4}),
+    "bins": ("spos", BINS, {"bins": 1}),
+    "distillation": ("sandwich", {}, {"distillation": "off"}),
+    "board_size": ("cream", TAUGHT, {"board_size": 3}),
+    "board_margin": ("cream", TAUGHT, {"board_margin": 90.0}),
+    "board_images": ("cream", TAUGHT, {"board_images": 2}),
+    "meta": ("cream", TAUGHT, {"meta": "first"}),
+    "meta_start": ("cream", TAUGHT, {"meta_start": 0}),
+    "meta_interval": ("cream", TAUGHT, {"meta_interval": 3}),
+    "meta_lr": ("cream", TAUGHT, {"meta_lr": 0.5}),
+    "meta_rate": ("cream", TAUGHT, {"meta_rate": "weights"}),
+    "legacy": ("cream", TAUGHT, {"legacy": True}),
+    "search": ("spos", PLAIN, {"search": "random"}),
+    "evaluations": ("spos", PLAIN, {"evaluations": 6}),
+    "population": ("spos", PLAIN, {"population": 3}),
+    "parents": ("spos", PLAIN, {"parents": 4}),
+    "mutation": ("spos", PLAIN, {"mutation": 0.9}),
+    "objective": ("spos", PLAIN, {"objective": "params"}),
+    "calibration_batches": ("spos", PLAIN, {"calibration_batches": 0}),
+    "judging_batches": ("spos", PLAIN, {"judging_batches": 1}),
+    "augment": ("spos", PLAIN, {"augment": False}),
+    "pad": ("spos", PLAIN, {"pad": 1}),
+}
+"""A method, what is set besides, what is changed. `latency_table` and its objective have tests of their own."""
+
+
+def trials(folders: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """A run of every change, and of every base without one."""
+    found = {}
+    for name, (method, base, change) in CHANGES.items():
+        for key, given in ((f"without {method} {base}", base), (name, base | change)):
+            # The board opens before its run is half over, so that four epochs have two with it.
+            values = {"epochs": 4 if method == "cream" else 2, **given}
+            line = [w for n, v in values.items() for w in ("--set", f"{n}={str(v).lower()}")]
+            made = job(folders[method], f"runs/try-{len(found)}", *line)
+            made["line"] = [w for w in made["line"] if w not in ("--epochs", "2")]
+            found.setdefault(key, made)
+    return found
+
+
 KILLED = ("--set", "search=evolution")
 """What Cream is killed with: its board and meta-network first, then a generation that is half judged."""
 
@@ -154,6 +211,7 @@ def ended(folders: Mapping[str, Path], root: Path) -> Mapping[str, list[dict[str
             job(folders["random"], "runs/0", "--set", "evaluations=3"),
             job(folders["random"], "runs/wrong", "--compile"),
         ],
+        "trials": list(trials(folders).values()),
     }
     rest = done(root, *(j for group in jobs.values() for j in group))
     return {name: [rest.pop(0) for _ in group] for name, group in jobs.items()}
@@ -236,6 +294,20 @@ def test_a_run_that_is_over_says_the_same_again_and_another_is_refused(
     assert first["text"].splitlines()[-6:] == again["text"].splitlines()[-6:]
     assert "evaluations was 8, is 3" in other["text"]
     assert "--compile: a path changes every step" in wrong["text"]
+
+
+def test_every_setting_changes_what_a_run_ends_with(
+    folders: Mapping[str, Path], ended: Mapping[str, list[dict[str, Any]]]
+) -> None:
+    assert set(CHANGES) == set(PATH_RULES) - {"name", "flip", "latency_table"}
+    seen: dict[Any, str] = {}
+    for (name, made), result in zip(trials(folders).items(), ended["trials"], strict=True):
+        assert result["code"] == 0, (name, result["text"])
+        run = Path(made["folder"]) / made["line"][made["line"].index("--out") + 1]
+        files = ("log.jsonl", "judged.json", "supernet.safetensors")
+        end = (made["folder"], *((run / f).read_bytes() for f in files))
+        assert end not in seen, f"{name} changes nothing against {seen[end]}"
+        seen[end] = name
 
 
 def test_methods_name_every_setting_once() -> None:
