@@ -1,0 +1,173 @@
+"""What methods of single paths take and refuse, and the text that they write."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nasdsl
+from nasdsl import Space, UserError
+from nasdsl.compiler import compile_space
+from nasdsl.methods import METHODS
+from nasdsl.passes.switch import Switch
+from nasdsl.resources import shipped_spaces
+from tests.laws.test_paths import ODD, SHIPPED
+from tests.strategies import checked
+
+SINGLE = ("spos", "fairnas", "sandwich", "random", "evolution", "cream")
+REFUSED = {"nasbench101"}
+HEAD = "head: global_pool >> linear(10) }"
+
+
+def test_the_methods_of_single_paths_are_all_here() -> None:
+    space = nasdsl.load("nasbench201", **SHIPPED["nasbench201"]).checked
+    found = set()
+    for name in METHODS.names():
+        method = METHODS.load(name)
+        steps = method.pipeline(space, method.resolve(space, {}))
+        found |= {name} if any(isinstance(s, Switch) for s in steps) else set()
+    assert found == set(SINGLE)
+
+
+def test_every_method_writes_every_space_that_it_takes(tmp_path: Path) -> None:
+    """The same bytes twice, and nothing that `ruff check --select F` finds."""
+    codes: set[str] = set()
+    for method in SINGLE:
+        taken = set()
+        for name in shipped_spaces():
+            space = nasdsl.load(name, **SHIPPED.get(name, {}))
+            try:
+                text = compile_space(space.checked, method).supernet.source
+            except UserError as refused:
+                codes.add(refused.diagnostics[0].code)
+                continue
+            taken.add(name)
+            if method == "spos":
+                assert compile_space(space.checked, method).supernet.source == text, name
+            (tmp_path / f"{method}_{name}.py").write_text(text)
+        assert taken == set(shipped_spaces()) - REFUSED, method
+    assert codes == {"NAS504"}
+    for number, cells in enumerate(ODD.values()):
+        space = Space(checked(f"space odd {{ input image(3, 8, 8) {cells} }}"))
+        (tmp_path / f"odd_{number}.py").write_text(space.compile("spos").compilation.supernet.source)
+    ruff = Path(sys.executable).with_name("ruff")
+    if not ruff.exists():
+        pytest.skip("ruff is not installed")
+    ran = subprocess.run(
+        [ruff, "check", "--isolated", "--select", "F", tmp_path], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout
+
+
+def test_places_in_the_text_are_lines_of_the_file() -> None:
+    space = nasdsl.load("ofa")
+    code = space.compile("spos").compilation.supernet
+    lines = code.source.splitlines()
+    assert len(code.line_map) > 100
+    for number, loc in code.line_map.items():
+        assert lines[number - 1].endswith(f"# {loc.file}:{loc.line}")
+        assert space.checked.source.line(loc.line).strip()
+
+
+def test_no_option_is_computed_ahead() -> None:
+    """Every use of a module with weights in a cell stands under the condition of its option."""
+    source = nasdsl.load("darts", layers=3).compile("spos").compilation.supernet.source
+    body = source[source.index("class Normal(") : source.index("class Supernet(")]
+    calls = re.findall(r"^( +)\S.*self\.(n\d_\w+)\(", body, re.MULTILINE)
+    assert len(calls) > 100
+    assert all(len(margin) > 8 for margin, _ in calls)
+
+
+# --- refusals ---------------------------------------------------------------------------------------------
+
+REFUSALS = {
+    "a stride": ("conv(3, 8, stride=choose { 1, 2 })", "the `stride` of `conv` depend", "make it an option"),
+    "a dilation": ("conv(3, 8, dilation=choose { 1, 2 })", "the `dilation` of `conv`", "make it an option"),
+    "groups": ("conv(1, 8) >> conv(3, 8, groups=choose { 1, 2 })", "the `groups` of `conv`", "an option"),
+    "a pooling": ("max_pool(choose { 3, 5 })", "the `k` of `max_pool`", "make it an option"),
+    "a truncation": ("conv(1, 8) >> truncate(choose { 4, 5 })", "the `out` of `truncate`", "an option"),
+    "a size that a cell gets": (
+        "conv(1, 8) >> cut(C=choose { 4, 5 })",
+        "the `out` of `truncate`",
+        "an option",
+    ),
+    "a stride that a cell gets": ("hop(s=choose { 1, 2 })", "the `stride` of `conv` depend", "an option"),
+    "an empty sum": ("maybe", "an empty choice of inputs (`maybe.m.inputs`)", "choose 1.."),
+    "an empty concatenation": ("perhaps", "an empty choice of inputs (`perhaps.m.inputs`)", "choose 1.."),
+}
+CELLS = """
+  cell cut(x; C) { n = x >> truncate(C)  return n }
+  cell hop(x; s) { n = x >> conv(3, stride=s)  return n }
+  cell maybe(x) { n = x >> conv(3)  m = sum of choose 0.. from (n)  return sum(x, m) }
+  cell perhaps(x) { n = x >> conv(3)  m = concat of choose 0.. from (n)  return concat(x, m) }
+"""
+
+
+@pytest.mark.parametrize("method", SINGLE)
+@pytest.mark.parametrize("title", REFUSALS)
+def test_what_no_path_can_be_cut_to_is_refused_at_its_place(title: str, method: str) -> None:
+    step, what, cure = REFUSALS[title]
+    text = f"space odd {{ input image(3, 8, 8) {CELLS}  network {{ a: {step}\n  b: choose {{ id, relu }}\n  {HEAD} }}"
+    space = Space(checked(text))
+    with pytest.raises(UserError) as refused:
+        space.compile(method)
+    (found,) = refused.value.diagnostics
+    assert found.code == "NAS504"
+    assert what in found.message
+    assert cure in str(found.help)
+    assert found.primary is not None
+    line = space.checked.source.line(found.primary.span.line)
+    cell = step.split("(")[0].split(" ")[-1]
+    named = {"maybe": "cell maybe", "perhaps": "cell perhaps", "hop": "cell hop"}.get(cell, step)
+    assert ("cell cut" if "cut(" in step else named) in line
+
+
+def test_shared_widths_are_refused_at_their_place() -> None:
+    space = nasdsl.load("nasbench101")
+    with pytest.raises(UserError) as refused:
+        space.compile("spos")
+    (found,) = refused.value.diagnostics
+    assert "widths that its members share" in found.message
+    assert found.primary is not None
+    assert "into split(C)" in space.checked.source.line(found.primary.span.line)
+    assert found.help is not None
+
+
+@pytest.mark.parametrize("method", SINGLE)
+def test_a_space_without_decisions_is_refused(method: str) -> None:
+    space = Space(checked(f"space none {{ input image(3, 8, 8) network {{ a: conv(3, 4)  {HEAD} }}"))
+    with pytest.raises(UserError, match="makes no decision") as refused:
+        space.compile(method)
+    assert refused.value.diagnostics[0].code == "NAS504"
+    assert "choose" in str(refused.value.diagnostics[0].help)
+
+
+def test_an_image_that_is_not_square_keeps_its_size() -> None:
+    text = f"space odd {{ input image(3, 8, s)  s = choose {{ 8, 12 }}  network {{ a: conv(3, 4)  {HEAD} }}"
+    with pytest.raises(UserError, match="is not square"):
+        Space(checked(text)).compile("spos")
+
+
+CONFLICTS: tuple[tuple[dict[str, object], str], ...] = (
+    ({"search": "board", "distillation": "off"}, "keeps a board"),
+    ({"search": "board", "distillation": "inplace", "sampler": "sandwich"}, "keeps a board"),
+    ({"distillation": "inplace", "sampler": "uniform"}, "largest path of a sandwich"),
+    ({"distillation": "board", "sampler": "fair"}, "one path a step"),
+    ({"distillation": "board", "sampler": "sandwich"}, "one path a step"),
+    ({"sampler": "sandwich", "distillation": "off", "paths": 1}, "paths=4"),
+)
+
+
+@pytest.mark.parametrize(("given", "why"), CONFLICTS)
+def test_settings_that_do_not_go_together_are_refused(given: dict[str, object], why: str) -> None:
+    space = nasdsl.load("nasbench201", **SHIPPED["nasbench201"])
+    with pytest.raises(UserError, match=why) as refused:
+        space.compile("spos", settings=given)
+    (found,) = refused.value.diagnostics
+    assert found.code == "NAS505"
+    for name in list(given)[:2]:
+        assert f"{name}={given[name]}" in found.message or name == "distillation"
