@@ -17,6 +17,7 @@ from nasdsl.ir.text import parse_module, print_module
 from nasdsl.ir.verify import verify
 from nasdsl.passes.specialise import Specialise
 from nasdsl.passes.switch import Switch, sizes_of
+from nasdsl.types import Dim
 from tests.laws.test_paths import SHIPPED
 from tests.strategies import checked, nas_spaces
 from tests.strategies_numeric import numeric_spaces
@@ -114,14 +115,17 @@ def test_a_graph_with_sizes_of_paths_is_copied_for_its_uses() -> None:
     assert len(inner) >= 3, "what a copy calls is copied with it"
 
 
-def test_the_verifier_finds_a_use_of_the_wrong_copy() -> None:
+@pytest.mark.parametrize("label", ["a", "e"])
+def test_the_verifier_finds_a_use_that_is_not_as_its_graph(label: str) -> None:
+    """A copy has its sizes put in, and wants none; a graph that stayed wants all of them."""
     module = law(Space(checked(CELLS)))
-    first, second = (n for n in module.network.nodes if isinstance(n, Call) and n.label in "ad")
+    sizes = (("C", Dim.of(4)),) if label == "a" else ()
     root = module.network.with_nodes(
-        attrs.evolve(n, graph=first.graph) if n is second else n for n in module.network.nodes
+        attrs.evolve(n, sizes=sizes) if isinstance(n, Call) and n.label == label else n
+        for n in module.network.nodes
     )
     wrong = attrs.evolve(module, graphs=(root, *(g for g in module.graphs if g.name != root.name)))
-    with pytest.raises(VerifyError):
+    with pytest.raises(VerifyError, match="has the sizes"):
         verify(wrong, "switch")
 
 
