@@ -22,6 +22,7 @@ CREAM = single_path_method(
         "rho is that of the teacher; the released code takes the last entry's score, negated (preset legacy)",
         "the board keeps the path's own softmax; rho is detached from the loss; the inner step is undone",
         "teacher and board images are computed with batch statistics and move none",
+        "the meta-network descends plainly at a constant rate; the released code steps it with the weights' momentum",
         "a path stands on the board once; ties go to the cheaper, then the earlier",
         "the result: all paths of the board judged on held-out data after recalibration, the best within the limits",
         "sampling is uniform: the released code ignores its prior by mistake",

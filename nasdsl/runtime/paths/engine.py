@@ -131,8 +131,8 @@ class PathEngine:
 
     @property
     def teaching(self) -> bool:
-        """Whether the warm-up is over and somebody can teach."""
-        return self.board is not None and len(self.board) > 0 and self.epoch > self.start
+        """Whether somebody can teach: nobody is on the board before it opens."""
+        return bool(self.teachers)
 
     def _cream(self) -> tuple[Board, Matching]:
         if self.board is None or self.matching is None:

@@ -292,6 +292,7 @@ def test_the_lesson_is_a_constant_and_the_teacher_gets_no_gradient(monkeypatch: 
         if gradient is not None:
             torch.testing.assert_close(gradient, other, rtol=1e-9, atol=1e-12)
     assert same(theta, values(matching.network))  # rho is a constant to it
+    assert all(p.grad is None for p in matching.network.parameters())
     # The board keeps what the path itself made of its images.
     mine = next(e for e in board.entries if e.choices == FIRST)
     torch.testing.assert_close(mine.probabilities, logits.detach().softmax(1)[:IMAGES])
