@@ -95,7 +95,7 @@ def _bytes(number: int) -> str:
 
 
 def _lines(found: Plan) -> Iterator[tuple[str, str]]:
-    from nasdsl.planning.report import MEMORY_ERROR, TIME_ERROR
+    from nasdsl.planning.report import MEMORY_ERROR, PATH_MEMORY_ERROR, PATH_TIME_ERROR, TIME_ERROR
 
     yield "encodings", _tally(found.encodings)
     yield "distinct networks", _tally(found.distinct)
@@ -115,16 +115,15 @@ def _lines(found: Plan) -> Iterator[tuple[str, str]]:
     yield "supernet params", f"{found.supernet_params:,}"
     if found.memory is not None:
         memory = found.memory
-        yield f"peak memory, B={found.batch}", f"{_bytes(memory.peak)} in the {memory.step}' step, fp32"
+        where = "of a step" if found.paths else f"in the {memory.step}' step"
+        yield f"peak memory, B={found.batch}", f"{_bytes(memory.peak)} {where}, fp32"
         yield "", f"{_bytes(memory.saved)} saved activations, {_bytes(memory.weights)} weights, "
         yield "", f"{_bytes(memory.gradients)} gradients, {_bytes(memory.optimizers)} optimiser states"
-        yield "", f"a model: {MEMORY_ERROR}"
+        yield "", f"a model: {PATH_MEMORY_ERROR if found.paths else MEMORY_ERROR}"
     if found.time is not None:
-        yield (
-            "step time",
-            f"{found.time.pair:.3f} s for a weights' and a variables' step, one thread or device",
-        )
-        yield "", f"a model: {TIME_ERROR}"
+        what = "a step" if found.paths else "a weights' and a variables' step"
+        yield "step time", f"{found.time.pair:.3f} s for {what}, one thread or device"
+        yield "", f"a model: {PATH_TIME_ERROR if found.paths else TIME_ERROR}"
     for note in found.notes:
         yield "", note
     for each in found.passes:
@@ -155,6 +154,7 @@ def _record(found: Plan) -> dict[str, Any]:
         "fits": None if found.method is None else found.misfit is None,
         "supernet_params": found.supernet_params,
         "batch": found.batch,
+        "paths": found.paths,
         "memory": None if found.memory is None else attrs.asdict(found.memory),
         "time": None if found.time is None else attrs.asdict(found.time),
         "passes": [attrs.asdict(p) for p in found.passes],

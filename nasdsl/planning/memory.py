@@ -62,7 +62,7 @@ def predict_memory(compilation: Compilation, batch: int) -> MemoryEstimate:
     optimizers = FLOAT * (weights + 2 * variables)
     parts = micro_batches(compilation)
     situations = {kind: Situation(-(-batch // parts), kind == "weights", parts) for kind in KINDS}
-    found = {kind: _Simulation(traced, situations[kind]).run() for kind in KINDS}
+    found = {kind: simulate(traced, situations[kind]) for kind in KINDS}
     if parts > 1:  # the examples of the other parts
         rest = FLOAT * traced.numbers[0] * (batch - situations["weights"].batch)
         found = {kind: (peak + rest, saved) for kind, (peak, saved) in found.items()}
@@ -82,6 +82,11 @@ def predict_memory(compilation: Compilation, batch: int) -> MemoryEstimate:
         weights_step=peaks["weights"],
         variables_step=peaks["variables"],
     )
+
+
+def simulate(traced: Trace, situation: Situation) -> tuple[int, int]:
+    """The peak of one step beyond what is always there, and the bytes that autograd has saved."""
+    return _Simulation(traced, situation).run()
 
 
 def micro_batches(compilation: Compilation) -> int:

@@ -26,13 +26,17 @@ from nasdsl.ir.nodes import Gather, Select
 from nasdsl.methods.base import Scalar
 from nasdsl.planning.footprint import VIEWS
 from nasdsl.planning.memory import MemoryEstimate, predict_memory
-from nasdsl.planning.time import TimeEstimate, predict_time
+from nasdsl.planning.paths import notes as path_notes
+from nasdsl.planning.paths import predict_path_step, supernet_params
+from nasdsl.planning.time import Rates, TimeEstimate, predict_time
 from nasdsl.planning.trace import trace
 from nasdsl.space.checked import CheckedSpace, Limit
 from nasdsl.space.presence import NotAdditiveError
 
 MEMORY_ERROR = "within 2 % on twenty measured supernets, on a CPU (benchmarks/plan_memory.py)"
 TIME_ERROR = "25 % median error on ten supernets, 39 % on the worst, on a busy CPU (benchmarks/plan_time.py)"
+PATH_MEMORY_ERROR = "within 6 % on eight measured supernets, on a CPU (benchmarks/plan_paths.py)"
+PATH_TIME_ERROR = "up to three times too long on eight supernets, on a busy CPU (benchmarks/plan_paths.py)"
 SAMPLES = 200
 
 
@@ -94,6 +98,8 @@ class Plan:
     misfit: UserError | None = None
     supernet_params: int = 0
     batch: int = 0
+    paths: int = 0
+    """Paths of a step; 0 for methods that learn variables."""
     memory: MemoryEstimate | None = None
     time: TimeEstimate | None = None
     passes: tuple[PassReport, ...] = ()
@@ -136,6 +142,8 @@ def plan(
     if compilation is None:
         return found
     size = batch if batch is not None else _batch(compilation)
+    if compilation.switched:
+        return _of_paths(found, compilation, size, device)
     return attrs.evolve(
         found,
         supernet_params=module_count(compilation.optimised).params,
@@ -144,6 +152,20 @@ def plan(
         time=_time(compilation, size, device) if device is not None else None,
         passes=_passes(compilation, settings, size, passes),
         notes=tuple(_notes(compilation.settings)),
+    )
+
+
+def _of_paths(found: Plan, compilation: Compilation, batch: int, device: str | None) -> Plan:
+    """The plan of a method that trains single paths."""
+    step = predict_path_step(compilation, batch, None if device is None else _rates(device))
+    return attrs.evolve(
+        found,
+        supernet_params=supernet_params(compilation),
+        batch=batch,
+        paths=step.count,
+        memory=step.memory,
+        time=step.time,
+        notes=tuple(path_notes(compilation, step.count)),
     )
 
 
@@ -171,9 +193,13 @@ def _compiled(
 
 
 def _time(compilation: Compilation, batch: int, device: str) -> TimeEstimate:
+    return predict_time(compilation, batch, _rates(device))
+
+
+def _rates(device: str) -> Rates:
     from nasdsl.planning.calibrate import calibrate  # which imports torch
 
-    return predict_time(compilation, batch, calibrate(device))
+    return calibrate(device)
 
 
 def _batch(compilation: Compilation) -> int:

@@ -81,6 +81,11 @@ def predict_time(compilation: Compilation, batch: int, rates: Rates) -> TimeEsti
     return TimeEstimate(found["weights"], found["variables"])
 
 
+def seconds(traced: Trace, batch: int, rates: Rates) -> float:
+    """The time of one step of the weights on a network, forward and backward."""
+    return rates.factor * _sum(traced, batch, rates, 3)
+
+
 def _sum(traced: Trace, batch: int, rates: Rates, passes: int) -> float:
     return sum(_seconds(s, traced, batch, rates, passes + bool(s.again)) for s in traced.steps)
 
