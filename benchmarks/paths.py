@@ -52,7 +52,7 @@ SETTINGS: dict[str, Any] = {
     "calibration_batches": 10,
     "judging_batches": 30,
     "retrain_batch_size": 64,
-    "retrain_epochs": 6,
+    "retrain_epochs": 4,
     "lr": 0.1,
     "cutout": 0,
     "drop_path": 0.0,
@@ -60,7 +60,7 @@ SETTINGS: dict[str, Any] = {
 """Of all methods, so that only what a method is differs; the published values are in docs/methods.md."""
 STEPS = 90
 """Steps an epoch."""
-FINAL_EPOCHS = 12
+FINAL_EPOCHS = 8
 """Of the network that is found; paths of the sample have `retrain_epochs`."""
 
 

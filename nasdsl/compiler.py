@@ -223,6 +223,12 @@ def edit_pipeline(pipeline: tuple[Pass, ...], edits: str, settings: Mapping[str,
                 f"there is no pass `{name}`{did_you_mean(name, SWITCHABLE)}",
                 help="write +name or -name; `nasdsl passes` lists them",
             )
+        if sign == "+" and any(isinstance(p, Switch) for p in result):
+            raise UserError.plain(
+                "NAS503",
+                f"pass `{name}` changes weighted sums; a supernet of single paths has none",
+                help="leave it out, or choose a gradient method: `nasdsl methods` lists them",
+            )
         if name not in SWITCHABLE:
             raise UserError.plain(
                 "NAS503", f"pass `{name}` cannot be switched: every method needs it or none does"

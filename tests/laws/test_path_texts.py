@@ -174,3 +174,12 @@ def test_settings_that_do_not_go_together_are_refused(given: dict[str, object], 
     assert found.code == "NAS505"
     for name in list(given)[:2]:
         assert f"{name}={given[name]}" in found.message or name == "distillation"
+
+
+@pytest.mark.parametrize("name", ["lift_none", "simplify", "checkpoint"])
+def test_passes_over_weighted_sums_are_refused(name: str) -> None:
+    space = nasdsl.load("nasbench201", **SHIPPED["nasbench201"])
+    with pytest.raises(UserError) as caught:
+        space.compile("spos", passes=f"+{name}")
+    (found,) = caught.value.diagnostics
+    assert found.code == "NAS503" and name in found.message and found.help is not None
