@@ -84,6 +84,7 @@ _TITLES = {
     "NAS604": "kind of table that is not to be had",
     "NAS605": "no latency table, or one of another machine",
     "NAS606": "latency table without an entry that is needed",
+    "NAS607": "a run that cannot be ranked",
     "NAS901": "not yet available",
 }
 

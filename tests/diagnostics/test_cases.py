@@ -36,6 +36,7 @@ ELSEWHERE = {
     "NAS603": "a table, tests/tabular/test_verb.py",
     "NAS604": "a table, tests/tabular/test_kinds.py",
     "NAS606": "a table, tests/laws/test_latency.py",
+    "NAS607": "a run, tests/ranking/test_verb.py",
     "NAS901": "a command, tests/cli/test_dispatch.py",
 }
 """Codes that no text of a space can cause alone: what they need, and they are tested with that."""

@@ -20,7 +20,7 @@ LAYERS = (
     ("passes",),
     ("identity", "methods", "tabular"),
     ("codegen",),
-    ("compiler", "planning", "api", "drawing"),
+    ("compiler", "planning", "api", "drawing", "ranking"),
     ("lsp",),
     ("cli", "__main__"),
 )

@@ -1,0 +1,220 @@
+"""A search that has ended, opened again: the accuracy of any architecture with its inherited weights.
+
+Takes a compiled directory and the folder of a run, returns a `Searched`. Invariant: what is judged is the
+supernet that the run trained, on the held-out part of the data that the run held out, with batch norm
+recalibrated for every architecture; the weights are never written to.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from nasdsl.api import Program, load
+from nasdsl.errors import UserError
+from nasdsl.space.decisions import Choice
+from nasdsl.tabular.reading import file_digest
+
+if TYPE_CHECKING:
+    from nasdsl.api import Space
+
+CALIBRATION = 200
+"""Training batches for the batch norm of an architecture, of methods without a setting for it."""
+_AGAIN = "run `python search.py` in the directory to its end; with --restart if it was compiled anew"
+
+
+@attrs.frozen
+class Options:
+    """What may be other than in the run; None takes what the run had.
+
+    Attributes:
+        data: as `--data` of `search.py`.
+        calibration_batches: training batches for batch norm; 0 takes the statistics of the search.
+        judging_batches: held-out batches; 0 for all.
+    """
+
+    data: str | None = None
+    data_dir: str = "data"
+    calibration_batches: int | None = None
+    judging_batches: int | None = None
+    device: str = "auto"
+    workers: int = 2
+
+
+@attrs.frozen(slots=False)
+class Searched:
+    """A supernet with the weights of a run.
+
+    Attributes:
+        run: what the run said of itself: its seed, its data and every setting.
+        weights: SHA-256 of the supernet's weights.
+    """
+
+    program: Program
+    folder: Path
+    run: Mapping[str, Any]
+    weights: str
+    options: Options
+
+    @property
+    def space(self) -> Space:
+        return self.program.space
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The settings that an accuracy depends on."""
+        found = {"calibration_batches": CALIBRATION, "judging_batches": 0, **self.run}
+        given = {"name": self.options.data, **attrs.asdict(self.options)}
+        for name in ("name", "calibration_batches", "judging_batches"):
+            if given[name] is not None:
+                found[name] = given[name]
+        return found
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What two accuracies that may be compared have in common."""
+        names = ("name", "seed", "batch_size", "train_fraction", "calibration_batches", "judging_batches")
+        return {"weights": self.weights, **{n: self.settings[n] for n in names if n in self.settings}}
+
+    def judge(self) -> Callable[[Mapping[str, Choice]], float]:
+        """A function from choices to accuracy, 0 to 1.
+
+        It raises UserError (NAS504) for an architecture that is no point of the supernet.
+        """
+        from safetensors.torch import load_file
+
+        from nasdsl.runtime.search.ranking import Inherited, streams
+        from nasdsl.runtime.standalone import basics
+
+        device = basics.pick_device(self.options.device)
+        space = self.space.checked
+        declared = (space.input.layout, *_largest(space))
+        data, notes = streams(
+            self.settings, declared, space.classes, self.options.data_dir, self.options.workers, device
+        )
+        for note in notes:
+            print(f"data: {note}")
+        net = self.program.supernet()
+        state = load_file(self.folder / "supernet.safetensors")
+        try:
+            net.load_state_dict(state)
+        except RuntimeError:
+            raise unusable(self.folder, "its weights are not those of this supernet") from None
+        net = net.to(device)
+
+        def alone(choices: Mapping[str, Choice]) -> Any:
+            return self.program.network(choices, inherit=net, form="search").to(device)
+
+        def cast() -> Any:
+            return basics.autocast(device, self.run.get("precision", "fp32"))
+
+        inherited = Inherited(net, alone, *data, cast)
+
+        def accuracy(choices: Mapping[str, Choice]) -> float:
+            try:
+                return inherited.accuracy(choices)
+            except ValueError as error:
+                raise UserError.plain("NAS504", f"the supernet has no such point: {error}") from None
+
+        return accuracy
+
+
+def open_run(
+    directory: str | Path, run: str | Path, options: Options, allow_python: bool = False
+) -> Searched:
+    """Opens a run of a compiled directory.
+
+    Raises:
+        UserError: NAS005 for what is no compiled directory, NAS607 for a run that has not ended or is
+            not of this supernet.
+    """
+    home = Path(directory)
+    program = _compiled(home, allow_python)
+    folder = home / run
+    weights = folder / "supernet.safetensors"
+    if not weights.exists():
+        what = "its search has not ended" if (folder / "checkpoint.pt").exists() else "there is no run"
+        raise unusable(folder, what)
+    identity = _identity(folder)
+    theirs = home / "supernet.py"
+    if _statements(program.files()["supernet.py"]) != _statements(_text(theirs)):
+        raise unusable(folder, "this version of nasdsl writes another supernet.py than the one there")
+    if identity.get("space") != program.space.fingerprint:
+        raise unusable(folder, "it searched another space")
+    if identity.get("supernet") != file_digest(str(theirs))[:16]:
+        raise unusable(folder, "it searched another supernet.py than the one there")
+    return Searched(program, folder, identity, file_digest(str(weights)), options)
+
+
+def unusable(folder: Path, why: str) -> UserError:
+    """A run that cannot be ranked."""
+    return UserError.plain("NAS607", f"{folder} cannot be ranked: {why}", help=_AGAIN)
+
+
+def _compiled(home: Path, allow_python: bool) -> Program:
+    """The program that a directory was written from."""
+    try:
+        lock = json.loads((home / "nasdsl.lock").read_text("utf-8"))
+        config = tomllib.loads((home / "config.toml").read_text("utf-8"))
+        space, method, edits = lock["space"], lock["method"], lock["passes"]["edits"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError.plain(
+            "NAS005",
+            f"{home} is no directory that `nasdsl compile` wrote",
+            help="give the folder that holds search.py, config.toml and nasdsl.lock",
+        ) from None
+    found = load(home / "space.nas", allow_python=allow_python, **space["parameters"])
+    if found.fingerprint != space["fingerprint"]:
+        raise unusable(home, "space.nas was changed since it was compiled")
+    return found.compile(method, settings=config.get("compile", {}), passes=edits)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, ValueError):
+        raise unusable(path.parent, f"{path.name} cannot be read") from None
+
+
+def _statements(source: str) -> str | None:
+    """What a program does: comments and docstrings, which name the file it came from, play no part."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return None
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+            and ast.get_docstring(node) is not None
+        ):
+            node.body = node.body[1:]
+    return ast.dump(tree)
+
+
+def _identity(folder: Path) -> dict[str, Any]:
+    """What the checkpoint of a run says of it."""
+    import torch
+
+    try:
+        found: dict[str, Any] = torch.load(
+            folder / "checkpoint.pt", map_location="cpu", weights_only=True, mmap=True
+        )["identity"]
+    except Exception:  # noqa: BLE001 - whatever is wrong with it
+        raise unusable(folder, "its checkpoint.pt, which says how it was run, cannot be read") from None
+    return found
+
+
+def _largest(space: Any) -> tuple[int, ...]:
+    from nasdsl.codegen.sizes import largest
+
+    return tuple(largest(d) for d in space.input.dims)
+
+
+__all__ = ["Options", "Searched", "open_run", "unusable"]
