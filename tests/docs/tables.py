@@ -13,7 +13,10 @@ from pathlib import Path
 from nasdsl.diagnostics import CODES, Severity
 from nasdsl.ir.nodes import KINDS
 from nasdsl.methods import METHODS
+from nasdsl.methods.base import Setting
+from nasdsl.methods.bilevel import DATA, RETRAIN
 from nasdsl.methods.gradient import SETTINGS
+from nasdsl.methods.single_path import SEARCH
 from nasdsl.ops import PRIMITIVES, Parameter
 from nasdsl.passes import PASSES
 
@@ -95,10 +98,10 @@ def _first(text: str | None) -> str:
     return " ".join(paragraph.split())
 
 
-def settings() -> str:
-    """What every gradient method can be told, with the defaults of the axes themselves."""
+def settings(common: Iterable[Setting]) -> str:
+    """What every method of a family can be told, with the defaults of the axes themselves."""
     rows = []
-    for s in SETTINGS:
+    for s in common:
         words = f"one of {', '.join(s.choices)}; " if s.choices else ""
         unit = f" {s.unit}" if s.unit else ""
         rows.append((f"`{s.name}`", s.table, f"{_shown(s.default)}{unit}", f"{words}{s.doc}", s.source))
@@ -112,14 +115,15 @@ def _shown(value: object) -> str:
 def defaults(method: str) -> str:
     """Where a method leaves the defaults of the axes: by itself, by a named preset, on NAS-Bench-201."""
     found = METHODS.load(method)
-    common = {s.name: s for s in SETTINGS}
+    weighs = found.template == "search.py.j2"
+    common = {s.name: s for s in (SETTINGS if weighs else (*SEARCH, *RETRAIN, *DATA))}
     changed = [s for s in found.settings if s.name not in common or s.default != common[s.name].default]
     rows = [(f"`{s.name}`", _shown(s.default), s.source) for s in changed]
     for word, sets in (*found.variants.items(), *found.presets.items()):
         name = f"preset={word}" if word in found.variants else f"`notation {word}`"
         values = ", ".join(f"{n}={_shown(v)}" for n, v in sets.items())
         rows.append((name, values, "on request" if word in found.variants else "the space's notation"))
-    return _table(("setting", "here", "source"), rows)
+    return _table(("setting", "here", "source"), rows) if rows else "All settings have the defaults above."
 
 
 def provenance(method: str) -> str:
@@ -144,7 +148,8 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "codes": ("diagnostics.md", codes),
     "nodes": ("ir.md", nodes),
     "passes": ("ir.md", passes),
-    "settings": ("methods.md", settings),
+    "settings": ("methods.md", partial(settings, SETTINGS)),
+    "path settings": ("methods.md", partial(settings, SEARCH)),
     **{name: ("methods.md", partial(provenance, name)) for name in METHODS.names()},
     **{f"{name} defaults": ("methods.md", partial(defaults, name)) for name in METHODS.names()},
 }
