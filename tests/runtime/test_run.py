@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from nasdsl.methods import METHODS
+from nasdsl.runtime.paths.settings import PATH_RULES
 from nasdsl.runtime.search import bilevel
 from nasdsl.runtime.search.settings import SEARCH_RULES
 from nasdsl.runtime.standalone.basics import (
@@ -173,7 +174,7 @@ def test_a_file_that_was_edited_wrongly_is_refused(tmp_path: Path, old: str, new
 @pytest.mark.parametrize("method", METHODS.names())
 def test_the_rules_of_the_scripts_are_those_of_the_methods(method: str) -> None:
     """What `config.toml` names, the scripts know; what a method accepts, they accept, and nothing else."""
-    search = SEARCH_RULES
+    search = PATH_RULES if METHODS.load(method).template == "paths.py.j2" else SEARCH_RULES
     data = {"name", "augment", "pad", "flip"}
     declared: dict[str, set[str]] = {"search": set(), "retrain": set(), "data": set()}
     for setting in METHODS.load(method).settings:
