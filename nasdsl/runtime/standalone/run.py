@@ -58,6 +58,7 @@ def read_arguments(
             metavar="FILE",
             help="the model.py to train (default: that of the run)",
         )
+        add("--weights", metavar="FILE", help="weights to start from, .safetensors or .pt (default: none)")
     else:
         add("--compile", action="store_true", help="torch.compile, once a class of cells (minutes at first)")
         add(

@@ -1,4 +1,4 @@
-"""Training one network from scratch."""
+"""Training one network, from scratch or from given weights."""
 
 from __future__ import annotations
 
@@ -127,6 +127,61 @@ def save_weights(net: nn.Module, folder: Path) -> Path:
     return path
 
 
+def load_weights(net: nn.Module, path: Path) -> None:
+    """Starts a network from the weights of a file, as `save_weights` or `torch.save` of a state dict wrote it.
+
+    Every name and shape must fit. An auxiliary head alone may be missing in the file: supernets have
+    none, and it begins as it was.
+
+    Raises:
+        Mistake: a file that is missing, unreadable, or of another network.
+    """
+    given = _read_weights(path)
+    own = net.state_dict()
+    missing = [k for k in own if k not in given]
+    if missing and all(k.startswith("auxiliary") for k in missing):
+        print(f"weights: {path} has no auxiliary head; it begins untrained")
+        missing = []
+    unknown = [k for k in given if k not in own]
+    unfit = [
+        f"{k} is {_shape(given[k])} there and {_shape(own[k])} here"
+        for k in own
+        if k in given and given[k].shape != own[k].shape
+    ]
+    found = [f"it lacks {_first(missing)}"] if missing else []
+    found += [f"this network has no {_first(unknown)}"] if unknown else []
+    found += [_first(unfit)] if unfit else []
+    if found:
+        raise Mistake(f"--weights {path} is of another network: {'; '.join(found)}")
+    net.load_state_dict({**own, **given})
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise Mistake(f"--weights {path} does not exist")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except ImportError:
+        raise Mistake(f"--weights {path} needs safetensors: pip install safetensors") from None
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it holds no weights
+        raise Mistake(f"--weights {path} cannot be read ({type(error).__name__})") from None
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise Mistake(f"--weights {path} holds no state dict: names with tensors")
+    return state
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a number"
+
+
+def _first(names: list[str]) -> str:
+    return names[0] + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
+
+
 def retrain_stream(data: Data, settings: dict[str, Any], seed: int) -> Stream:
     """The whole training set, augmented as the settings say."""
     side = data.train.examples.shape[-1]
@@ -138,7 +193,7 @@ def retrain_stream(data: Data, settings: dict[str, Any], seed: int) -> Stream:
 
 
 def retrain(args: Any, settings: dict[str, Any], folder: Path) -> None:
-    """Trains `folder/model.py` from scratch, evaluates it, and writes its weights."""
+    """Trains `folder/model.py`, from scratch or from the weights given, evaluates it, writes its weights."""
     device = pick_device(args.device)
     seed_everything(args.seed, args.deterministic)
     source = Path(args.model) if args.model else folder / "model.py"
@@ -146,7 +201,10 @@ def retrain(args: Any, settings: dict[str, Any], folder: Path) -> None:
     data = load_data(settings["name"], module.INPUT, module.CLASSES, args.data_dir, args.workers).to(device)
     for note in data.notes:
         print(f"data: {note}")
-    net = build_network(module, settings).to(device)
+    net = build_network(module, settings)
+    if args.weights:
+        load_weights(net, Path(args.weights))
+    net.to(device)
     channels_last(net)
     stream = retrain_stream(data, settings, args.seed)
     optimizer = make_sgd(
@@ -158,6 +216,7 @@ def retrain(args: Any, settings: dict[str, Any], folder: Path) -> None:
     )
     identity = {"model": file_digest(source), "seed": args.seed, **settings}
     identity |= {"precision": args.precision, "limit_batches": args.limit_batches}
+    identity["weights"] = file_digest(Path(args.weights)) if args.weights else None
     run = Run(folder / "retrain", identity, args.restart)
     parts = {"net": net, "optimizer": optimizer, "stream": stream}
     at = run.resume(parts)
