@@ -36,7 +36,7 @@ from nasdsl.space.presence import NotAdditiveError
 MEMORY_ERROR = "within 2 % on twenty measured supernets, on a CPU (benchmarks/plan_memory.py)"
 TIME_ERROR = "25 % median error on ten supernets, 39 % on the worst, on a busy CPU (benchmarks/plan_time.py)"
 PATH_MEMORY_ERROR = "within 6 % on eight measured supernets, on a CPU (benchmarks/plan_paths.py)"
-PATH_TIME_ERROR = "up to three times too long on eight supernets, on a busy CPU (benchmarks/plan_paths.py)"
+PATH_TIME_ERROR = "0.5 to 3.3 times what eight supernets took, on a busy CPU (benchmarks/plan_paths.py)"
 SAMPLES = 200
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,26 @@ import pytest
 import nasdsl
 from benchmarks.plan_paths import measure
 from nasdsl.cli import main
+from nasdsl.planning.memory import predict_memory
 from nasdsl.planning.paths import extreme, notes, paths_of_a_step, predict_path_step, supernet_params
-from nasdsl.planning.report import plan
 
 SMALL: dict[str, Any] = {"resolution": 32, "depths": [1, 1, 1, 1, 1]}
+SPACE = """space small {
+  input image(1, 8, 8)
+  network {
+    stem: conv(3, 4) >> bn
+    body: repeat 2 { choose { skip: id, conv: conv(3) >> bn } }
+    head: global_pool >> linear(3)
+  }
+}
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / "small.nas"
+    path.write_text(SPACE)
+    return path
 
 
 @pytest.mark.parametrize(
@@ -58,10 +75,8 @@ def test_paths_of_a_step() -> None:
 
 def test_one_path_takes_less_than_all_candidates() -> None:
     space = nasdsl.load("nasbench201", C=4, N=1)
-    path, mixed = plan(space.checked, "spos", batch=8), plan(space.checked, "darts", batch=8)
-    assert path.memory is not None
-    assert mixed.memory is not None
-    assert path.memory.saved < 0.6 * mixed.memory.saved
+    path = predict_path_step(space.compile("spos").compilation, 8).memory
+    assert path.saved < 0.6 * predict_memory(space.compile("darts").compilation, 8).saved
 
 
 def test_several_paths_hold_the_gradients_of_all() -> None:
@@ -87,8 +102,8 @@ def test_what_the_figures_leave_out_is_said(method: str, settings: dict[str, Any
     assert words in " ".join(notes(compilation, count))
 
 
-def test_the_verb_prints_a_step_of_paths(capsys: pytest.CaptureFixture[str]) -> None:
-    line = ["plan", "nasbench201", "--param", "C=4", "--param", "N=1", "--method", "spos", "--batch", "8"]
+def test_the_verb_prints_a_step_of_paths(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["plan", str(small), "--method", "spos", "--batch", "8"]
     assert main(line) == 0
     text = capsys.readouterr().out
     assert "MiB of a step" in text
