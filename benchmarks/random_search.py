@@ -23,7 +23,7 @@ import nasdsl
 from nasdsl.runtime.search import bilevel
 from nasdsl.runtime.standalone import basics
 from nasdsl.runtime.standalone.data import Data, load_data
-from nasdsl.runtime.standalone.training import make_sgd
+from nasdsl.runtime.standalone.recipe import make_sgd
 
 HELD_OUT = 40
 """Batches that choose."""

@@ -61,6 +61,7 @@ class Compilation:
     Attributes:
         stages: (name, module) of the start and after every pass.
         settings: every setting of the method, resolved.
+        recipes: what each recipe would make of those of retraining.
         lifted: choices of inputs that stand for `none` options, full paths.
         rewrites: for every pass what it said that it did.
     """
@@ -68,6 +69,7 @@ class Compilation:
     space: CheckedSpace
     method: Method
     settings: Mapping[str, Scalar]
+    recipes: Mapping[str, Mapping[str, Scalar]]
     passes: tuple[Pass, ...]
     stages: tuple[tuple[str, Module], ...]
     lifted: tuple[Lifted, ...]
@@ -199,7 +201,8 @@ def compile_space(
         verify(module, step.name)
         stages.append((step.name, module))
         rewrites.append(log.rewrites)
-    return Compilation(space, chosen, resolved, pipeline, tuple(stages), found, tuple(rewrites))
+    recipes = chosen.recipe_values(space, settings or {})
+    return Compilation(space, chosen, resolved, recipes, pipeline, tuple(stages), found, tuple(rewrites))
 
 
 def edit_pipeline(pipeline: tuple[Pass, ...], edits: str, settings: Mapping[str, Scalar]) -> tuple[Pass, ...]:

@@ -31,7 +31,7 @@ from nasdsl.passes.base import Pass
 from nasdsl.passes.log import Rewrite
 from nasdsl.space.checked import CheckedSpace
 
-_EMBEDDED = ("basics", "data", "run", "training")
+_EMBEDDED = ("basics", "data", "run", "recipe", "training")
 _VERSIONS = ("torch", "torchvision", "lark", "attrs", "jinja2", "networkx", "numpy")
 _KEYS = {"data": "name"}
 
@@ -47,6 +47,9 @@ class Compilation(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Scalar]: ...
+
+    @property
+    def recipes(self) -> Mapping[str, Mapping[str, Scalar]]: ...
 
     @property
     def passes(self) -> tuple[Pass, ...]: ...
@@ -185,6 +188,14 @@ def config_text(compilation: Compilation) -> str:
                 f"# {setting.doc}{unit}.{words} Default {_toml(setting.default)} ({setting.source})."
             )
             lines.append(f"{setting_key(setting)} = {_toml(value)}")
+    lines += [
+        "",
+        "# What `retrain.py --set recipe=NAME` puts in the place of the values above. Editing `recipe` alone",
+        "# changes none of them.",
+    ]
+    keys = {s.name: setting_key(s) for s in method.settings}
+    for recipe, values in compilation.recipes.items():
+        lines += ["", f"[recipes.{recipe}]", *(f"{keys[n]} = {_toml(v)}" for n, v in values.items())]
     return "\n".join(lines) + "\n"
 
 

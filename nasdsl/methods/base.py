@@ -92,6 +92,7 @@ class Method:
         differences: how the search form differs from the retrain form.
         presets: settings that a space's declared notation brings with it.
         variants: sets of settings by name, which the setting `preset` chooses from.
+        recipes: the same of retraining, which the setting `recipe` chooses from.
         pipeline: the passes, from Graph[SPACE] to Graph[RELAXED].
         fits: reports what of a space the method cannot use, as UserError (NAS504).
         template: of `search.py`.
@@ -110,11 +111,12 @@ class Method:
     fits: Callable[[CheckedSpace, Mapping[str, Scalar]], None]
     presets: Mapping[str, Mapping[str, Scalar]] = attrs.field(factory=dict)
     variants: Mapping[str, Mapping[str, Scalar]] = attrs.field(factory=dict)
+    recipes: Mapping[str, Mapping[str, Scalar]] = attrs.field(factory=dict)
     template: str = "search.py.j2"
     limits: bool = False
 
     def resolve(self, space: CheckedSpace, given: Mapping[str, object]) -> dict[str, Scalar]:
-        """Every setting: given by the user, else by the named preset, the space's notation, the default.
+        """Every setting: given by the user, else by the recipe, the preset, the space's notation, the default.
 
         Raises:
             UserError: NAS502 for an unknown setting or an unfit value.
@@ -128,10 +130,19 @@ class Method:
                     help=f"`nasdsl methods {self.name}` lists them",
                 )
         preset = dict(self.presets.get(space.notation or "", {}))
-        if self.variants:
-            chosen = known["preset"]
-            preset |= self.variants[str(chosen.read(given.get("preset", chosen.default)))]
+        for word, sets in (("preset", self.variants), ("recipe", self.recipes)):
+            if sets:
+                chosen = known[word]
+                preset |= sets[str(chosen.read(given.get(word, chosen.default)))]
         return {
             s.name: s.read(given[s.name]) if s.name in given else preset.get(s.name, s.default)
             for s in self.settings
+        }
+
+    def recipe_values(self, space: CheckedSpace, given: Mapping[str, object]) -> dict[str, dict[str, Scalar]]:
+        """What every recipe would make of the settings that any recipe names, beside what is given."""
+        named = {name for values in self.recipes.values() for name in values}
+        return {
+            word: {n: v for n, v in self.resolve(space, {**given, "recipe": word}).items() if n in named}
+            for word in self.recipes
         }

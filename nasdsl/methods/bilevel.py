@@ -12,6 +12,7 @@ from nasdsl.diagnostics import Diagnostic, Label, Span
 from nasdsl.errors import UserError
 from nasdsl.ir.nodes import Branch, Gather, Select
 from nasdsl.methods.base import Scalar, Setting
+from nasdsl.methods.recipes import RECIPE
 from nasdsl.passes.accumulate import Accumulate
 from nasdsl.passes.base import Pass
 from nasdsl.passes.checkpoint import Checkpoint
@@ -114,11 +115,11 @@ SEARCH = (
 )
 
 RETRAIN = (
-    Setting("retrain_epochs", "retrain", 600, "length of training from scratch", _TRAIN, "epochs", low=1),
+    Setting("retrain_epochs", "retrain", 600, "length of training", _TRAIN, "epochs", low=1),
     Setting("retrain_batch_size", "retrain", 96, "examples a step", _TRAIN, "examples", low=1),
     Setting("lr", "retrain", 0.025, "learning rate, first epoch", _TRAIN, low=0),
     Setting("lr_min", "retrain", 0.0, "learning rate, end of the cosine", _TRAIN, low=0),
-    Setting("momentum", "retrain", 0.9, "momentum of SGD", _TRAIN, low=0, high=1),
+    Setting("momentum", "retrain", 0.9, "momentum", _TRAIN, low=0, high=1),
     Setting("retrain_weight_decay", "retrain", 3e-4, "weight decay", _TRAIN, low=0),
     Setting("retrain_nesterov", "retrain", False, "Nesterov momentum", _TRAIN),
     Setting("retrain_clip", "retrain", 5.0, "largest norm of the gradient", _TRAIN, low=0),
@@ -150,6 +151,7 @@ RETRAIN = (
     ),
     Setting("auxiliary_weight", "retrain", 0.4, "weight of the auxiliary loss", _TRAIN, low=0),
     Setting("label_smoothing", "retrain", 0.0, "label smoothing", _TRAIN, low=0, high=0.99),
+    *RECIPE,
 )
 
 DATA = (

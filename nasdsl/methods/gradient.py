@@ -25,6 +25,7 @@ from nasdsl.methods.bilevel import (
     has_decisions,
     sums_only,
 )
+from nasdsl.methods.recipes import RECIPES
 from nasdsl.passes import configured
 from nasdsl.passes.base import Pass
 from nasdsl.passes.lift_none import LiftNone
@@ -298,6 +299,7 @@ def gradient_method(
         fits=partial(fits, name=name),
         presets={"nasbench201": {**EVALUATION_201, **(on_201 or {})}},
         variants=variants or {},
+        recipes=RECIPES,
     )
 
 

@@ -15,6 +15,7 @@ from nasdsl.errors import UserError
 from nasdsl.ir.nodes import Gather, Loc, Op
 from nasdsl.methods.base import Method, Scalar, Setting
 from nasdsl.methods.bilevel import DATA, RETRAIN
+from nasdsl.methods.recipes import RECIPES
 from nasdsl.ops import PRIMITIVES
 from nasdsl.passes.base import Pass
 from nasdsl.passes.switch import Switch, sizes_of
@@ -273,6 +274,7 @@ def single_path_method(
         pipeline=pipeline,
         fits=fits,
         variants=variants or {},
+        recipes=RECIPES,
         template="paths.py.j2",
         limits=True,
     )

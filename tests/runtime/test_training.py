@@ -85,6 +85,18 @@ drop_path = 0.2
 auxiliary = "auto"
 auxiliary_weight = 0.4
 label_smoothing = 0.1
+recipe = "sgd-cosine"
+optimizer = "sgd"
+optimizer_alpha = 0.9
+optimizer_eps = 1e-3
+decay_norms = true
+lr_schedule = "cosine"
+lr_step_epochs = 2.4
+lr_step_factor = 0.973
+lr_warmup_epochs = 0
+lr_warmup_start = 1e-6
+ema_decay = 0.0
+dropout = 0.0
 """
 
 
@@ -132,7 +144,7 @@ def test_the_embedded_files_define_no_name_twice() -> None:
 
 def test_the_embedded_code_is_that_of_the_runtime_word_for_word(root: Path) -> None:
     text = embedded()
-    for name in ("basics", "data", "run", "training"):
+    for name in ("basics", "data", "run", "recipe", "training"):
         source = (root / f"nasdsl/runtime/standalone/{name}.py").read_text()
         for node in ast.parse(source).body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -141,7 +153,7 @@ def test_the_embedded_code_is_that_of_the_runtime_word_for_word(root: Path) -> N
 
 
 def test_the_files_import_only_those_before_them_in_the_script(root: Path) -> None:
-    order = ["basics", "data", "run", "training"]
+    order = ["basics", "data", "run", "recipe", "training"]
     for i, name in enumerate(order):
         tree = ast.parse((root / f"nasdsl/runtime/standalone/{name}.py").read_text())
         imported = {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}

@@ -25,7 +25,7 @@ from nasdsl.runtime.paths.released import Released
 from nasdsl.runtime.paths.sampling import Draw, Sandwich, make_sampler
 from nasdsl.runtime.paths.supernet import Choices, PathSupernet
 from nasdsl.runtime.standalone.basics import Mistake
-from nasdsl.runtime.standalone.training import make_sgd
+from nasdsl.runtime.standalone.recipe import decay_groups, make_sgd
 
 
 class PathEngine:
@@ -48,7 +48,7 @@ class PathEngine:
         self.net, self.settings, self.draw, self.cast = net, s, draw, cast
         self.sampler = make_sampler(s, draw)
         decay = s["weight_decay"]
-        parameters = net.parameters() if s["decay_norms"] else _groups(net, decay)
+        parameters = net.parameters() if s["decay_norms"] else decay_groups(net, decay)
         self.optimizer = make_sgd(parameters, s["weight_lr"], s["weight_momentum"], decay, s["nesterov"])
         self.board: Board | None = None
         self.matching: Matching | None = None
@@ -215,15 +215,6 @@ def _last_alone(settings: Mapping[str, Any]) -> int:
             f"the board opens after {last + 1} epochs instead of {asked + 1}: there are {settings['epochs']}"
         )
     return last
-
-
-def _groups(net: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Weights that decay, and those that do not: biases and what batch norm scales and shifts by."""
-    parameters = list(net.parameters())
-    return [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
 
 
 __all__ = ["PathEngine"]

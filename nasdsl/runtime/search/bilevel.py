@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from nasdsl.runtime.search.schedule import split
 from nasdsl.runtime.standalone.basics import Mistake
 from nasdsl.runtime.standalone.data import Data, Stream, divide
-from nasdsl.runtime.standalone.training import make_sgd
+from nasdsl.runtime.standalone.recipe import make_sgd
 from nasdsl.runtime.supernet import SupernetBase
 
 Loss = Callable[[Tensor, Tensor], Tensor]

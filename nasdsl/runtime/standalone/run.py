@@ -95,17 +95,12 @@ def read_config(path: Path, table: str, args: argparse.Namespace, rules: Mapping
     except (OSError, ValueError) as error:
         raise Mistake(f"{path}: {error}") from None
     given: Table = {**config.get("data", {}), **config.get(table, {})}
-    settings: Table = {}
-    for name, value in given.items():
-        if name not in rules:
-            raise Mistake(f"{path}: there is no setting `{name}`{close_to(name, rules)}")
-        try:
-            settings[name] = rules[name].read(value)
-        except ValueError as error:
-            raise Mistake(f"{path}: `{name}` is {value!r} and must be {error}") from None
+    settings = _read_table(path, given, rules)
     for name in rules:
         if name not in settings:
             raise Mistake(f"{path}: the setting `{name}` of [{table}] or [data] is missing")
+    if "recipe" in rules:
+        settings |= _recipe(path, config.get("recipes", {}), settings, args, rules)
     for text in args.settings:
         name, equals, value = text.partition("=")
         if not equals:
@@ -121,6 +116,51 @@ def read_config(path: Path, table: str, args: argparse.Namespace, rules: Mapping
     if args.epochs is not None:
         settings["epochs"] = args.epochs
     return settings
+
+
+def _read_table(path: Path, given: Table, rules: Mapping[str, Rule]) -> Table:
+    settings: Table = {}
+    for name, value in given.items():
+        if name not in rules:
+            raise Mistake(f"{path}: there is no setting `{name}`{close_to(name, rules)}")
+        try:
+            settings[name] = rules[name].read(value)
+        except ValueError as error:
+            raise Mistake(f"{path}: `{name}` is {value!r} and must be {error}") from None
+    return settings
+
+
+def _recipe(
+    path: Path,
+    recipes: Mapping[str, Table],
+    settings: Table,
+    args: argparse.Namespace,
+    rules: Mapping[str, Rule],
+) -> Table:
+    """The values of the recipe that `--set recipe=NAME` names, {} without one; says what they are.
+
+    Raises:
+        Mistake: the file has none or an unfit one of that name, or its recipe was edited without its values.
+    """
+    named = [text.partition("=")[2] for text in args.settings if text.startswith("recipe=")]
+    if not named:
+        fitting = [word for word, values in recipes.items() if settings.items() >= values.items()]
+        if fitting and settings["recipe"] not in fitting:
+            raise Mistake(
+                f"{path}: these are the values of {fitting[0]}, not of {settings['recipe']}: "
+                f"--set recipe={settings['recipe']} takes those"
+            )
+        return {}
+    word = named[-1]
+    if word not in rules["recipe"].words:
+        return {}  # which is said with the other settings that are unfit
+    if word not in recipes:
+        raise Mistake(f"{path}: there is no table [recipes.{word}]")
+    own = {text.partition("=")[0] for text in args.settings} | ({"epochs"} if args.epochs else set())
+    values = _read_table(path, recipes[word], rules)
+    shown = ", ".join(f"{n}={str(v).lower()}" for n, v in values.items() if n not in own)
+    print(f"recipe {word}: {shown}")
+    return values
 
 
 def fresh_counters() -> Table:

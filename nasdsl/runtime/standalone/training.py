@@ -19,12 +19,18 @@ from nasdsl.runtime.standalone.basics import (
     Rule,
     autocast,
     channels_last,
-    cosine,
     file_digest,
     pick_device,
     seed_everything,
 )
 from nasdsl.runtime.standalone.data import DATA_RULES, Data, Stream, load_data, prepare
+from nasdsl.runtime.standalone.recipe import (
+    RECIPE_RULES,
+    add_dropout,
+    average_of,
+    learning_rate,
+    make_optimizer,
+)
 from nasdsl.runtime.standalone.run import Run
 
 RETRAIN_RULES = {
@@ -42,11 +48,16 @@ RETRAIN_RULES = {
     "auxiliary": Rule(str, words=("auto", "on", "off")),
     "auxiliary_weight": Rule(float, 0),
     "label_smoothing": Rule(float, 0, 0.99),
+    **RECIPE_RULES,
 }
 """The tables [retrain] and [data] of config.toml."""
 
 EVALUATED_EVERY = 10
 """Epochs between evaluations; the last epoch is always evaluated."""
+
+
+OLDEST = 0.1
+"""What averaged weights may keep of the first step before that is said."""
 
 
 def load_model(path: Path) -> Any:
@@ -106,23 +117,16 @@ def training_loss(output: Tensor | tuple[Tensor, Tensor], labels: Tensor, settin
     return F.cross_entropy(output, labels, label_smoothing=smoothing)
 
 
-def make_sgd(parameters: Any, lr: float, momentum: float, decay: float, nesterov: bool) -> torch.optim.SGD:
-    """SGD as the settings say. Raises Mistake for Nesterov momentum without momentum."""
-    if nesterov and momentum <= 0:
-        raise Mistake("nesterov=true needs a momentum above 0")
-    return torch.optim.SGD(parameters, lr, momentum=momentum, weight_decay=decay, nesterov=nesterov)
-
-
-def save_weights(net: nn.Module, folder: Path) -> Path:
+def save_weights(net: nn.Module, folder: Path, name: str = "weights") -> Path:
     """Weights as safetensors where that package is there, else as a torch file without code."""
     state = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
     try:
         from safetensors.torch import save_file
     except ImportError:
-        path = folder / "weights.pt"
+        path = folder / f"{name}.pt"
         torch.save(state, path)
         return path
-    path = folder / "weights.safetensors"
+    path = folder / f"{name}.safetensors"
     save_file(state, path)
     return path
 
@@ -207,35 +211,38 @@ def retrain(args: Any, settings: dict[str, Any], folder: Path) -> None:
     net.to(device)
     channels_last(net)
     stream = retrain_stream(data, settings, args.seed)
-    optimizer = make_sgd(
-        net.parameters(),
-        settings["lr"],
-        settings["momentum"],
-        settings["weight_decay"],
-        settings["nesterov"],
-    )
+    add_dropout(net, module.CLASSES, settings["dropout"])
+    optimizer = make_optimizer(net, settings)
+    average = average_of(net, settings["ema_decay"])
     identity = {"model": file_digest(source), "seed": args.seed, **settings}
     identity |= {"precision": args.precision, "limit_batches": args.limit_batches}
     identity["weights"] = file_digest(Path(args.weights)) if args.weights else None
     run = Run(folder / "retrain", identity, args.restart)
     parts = {"net": net, "optimizer": optimizer, "stream": stream}
+    parts |= {} if average is None else {"average": average}
     at = run.resume(parts)
     meter, progress = Meter(at["sums"], device), Progress()
     steps, epochs = min(stream.batches, args.limit_batches or stream.batches), settings["epochs"]
     size = sum(p.numel() for p in net.parameters())
     print(f"{size:,} parameters, {epochs} epochs of {steps} steps on {device}, {args.precision}", flush=True)
+    kept = settings["ema_decay"] ** (steps * epochs - 1)
+    if kept > OLDEST:
+        print(f"the averaged weights keep {kept:.0%} of the first step's: lower ema_decay for so few steps")
 
     def save() -> None:
         meter.flush()
         run.save(parts, at)
 
     for epoch in range(at["epoch"], epochs):
-        rate = cosine(settings["lr"], settings["lr_min"], epoch / epochs)
-        optimizer.param_groups[0]["lr"] = rate
+        rate = learning_rate(settings, epoch)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
         net.drop_path_prob = settings["drop_path"] * epoch / epochs
         net.train()
         for step in range(at["step"], steps):
             loss = training_step(net, stream.next(), optimizer, settings, autocast(device, args.precision))
+            if average is not None:
+                average.update_parameters(net)
             meter.add("loss", loss, epoch * steps + step + 1)
             at["step"] = step + 1
             progress.step(f"epoch {epoch + 1}/{epochs} step {step + 1}/{steps} {meter}")
@@ -246,11 +253,16 @@ def retrain(args: Any, settings: dict[str, Any], folder: Path) -> None:
         if (epoch + 1) % EVALUATED_EVERY == 0 and epoch + 1 < epochs:
             entry["test_accuracy"], _ = evaluate(net, data, args.precision, args.limit_batches)
             shown += f", test accuracy {entry['test_accuracy']:.2%}"
+            if average is not None:
+                entry["average_accuracy"], _ = evaluate(
+                    average.module, data, args.precision, args.limit_batches
+                )
+                shown += f", of the average {entry['average_accuracy']:.2%}"
         progress.line(shown)
         run.log(entry)
         at.update(epoch=epoch + 1, step=0)
         save()
-    finish(net, data, run, args)
+    finish(net, None if average is None else average.module, data, run, args)
 
 
 def training_step(
@@ -260,7 +272,7 @@ def training_step(
     settings: dict[str, Any],
     cast: AbstractContextManager[Any],
 ) -> Tensor:
-    """One step of SGD on a batch, its gradient clipped. Returns the loss, shape ()."""
+    """One step on a batch, its gradient clipped. Returns the loss, shape ()."""
     with cast:
         loss = training_loss(net(batch[0]), batch[1], settings)
     optimizer.zero_grad(set_to_none=True)
@@ -271,9 +283,20 @@ def training_step(
     return loss.detach()
 
 
-def finish(net: nn.Module, data: Data, run: Run, args: Any) -> None:
-    """Evaluates a trained network, writes its weights and the result, and says where."""
+def finish(net: nn.Module, average: nn.Module | None, data: Data, run: Run, args: Any) -> None:
+    """Evaluates a trained network, writes its weights and the result, and says where.
+
+    With an average that is the result, and the weights of the last step lie beside it.
+    """
     reached, count = evaluate(net, data, args.precision, args.limit_batches)
-    path = save_weights(net, run.folder)
-    run.write("result.json", json.dumps({"test_accuracy": reached, "examples": count}) + "\n")
-    print(f"test accuracy {reached:.2%} ({count} of {len(data.test)} test examples)\nweights: {path}")
+    result = {"test_accuracy": reached, "examples": count}
+    if average is not None:
+        result |= {"last_step_accuracy": reached}
+        result["test_accuracy"], _ = evaluate(average, data, args.precision, args.limit_batches)
+        last = save_weights(net, run.folder, "last_step")
+        print(f"weights of the last step: test accuracy {reached:.2%}, {last}")
+    path = save_weights(net if average is None else average, run.folder)
+    run.write("result.json", json.dumps(result) + "\n")
+    of = "" if average is None else " of the averaged weights"
+    shown = f"{result['test_accuracy']:.2%} ({count} of {len(data.test)} test examples)"
+    print(f"test accuracy{of} {shown}\nweights: {path}")
