@@ -78,7 +78,8 @@ def make_optimizer(net: nn.Module, settings: dict[str, Any]) -> torch.optim.Opti
 def learning_rate(settings: dict[str, Any], epoch: int) -> float:
     """The rate of an epoch, counted from 0: the warm-up (half of all epochs at most), then the schedule.
 
-    The schedule counts from epoch 0 too, as timm's do: the warm-up covers its beginning.
+    The schedule counts from epoch 0 too, as timm's do with `warmup_prefix=False`: the warm-up covers its
+    beginning.
     """
     lr: float = settings["lr"]
     epochs: int = settings["epochs"]
