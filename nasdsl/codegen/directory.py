@@ -31,7 +31,7 @@ from nasdsl.passes.base import Pass
 from nasdsl.passes.log import Rewrite
 from nasdsl.space.checked import CheckedSpace
 
-_EMBEDDED = ("basics", "data", "run", "recipe", "training")
+_EMBEDDED = ("basics", "augmentation", "pictures", "data", "run", "recipe", "training")
 _VERSIONS = ("torch", "torchvision", "lark", "attrs", "jinja2", "networkx", "numpy")
 _KEYS = {"data": "name"}
 

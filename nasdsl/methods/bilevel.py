@@ -151,6 +151,22 @@ RETRAIN = (
     ),
     Setting("auxiliary_weight", "retrain", 0.4, "weight of the auxiliary loss", _TRAIN, low=0),
     Setting("label_smoothing", "retrain", 0.0, "label smoothing", _TRAIN, low=0, high=0.99),
+    Setting(
+        "randaugment",
+        "retrain",
+        "off",
+        "off, or RandAugment of training images in timm's notation: rand-m9-mstd0.5",
+        _TRAIN,
+    ),
+    Setting(
+        "erasing",
+        "retrain",
+        0.0,
+        "probability that a rectangle of a training image becomes noise (timm's random erasing)",
+        _TRAIN,
+        low=0,
+        high=1,
+    ),
     *RECIPE,
 )
 
@@ -159,6 +175,23 @@ DATA = (
     Setting("augment", "data", True, "random crops and flips of training images", _DARTS),
     Setting("pad", "data", 4, "pixels added on each side before a random crop", _DARTS, "pixels", low=0),
     Setting("flip", "data", True, "random horizontal flips (never of digits)", _DARTS),
+    Setting(
+        "loader",
+        "data",
+        "auto",
+        "image folders are decoded into memory, or streamed while the run goes on; "
+        "auto streams those of more than .4 of the memory",
+        "nasdsl",
+        choices=("auto", "memory", "stream"),
+    ),
+    Setting(
+        "interpolation",
+        "data",
+        "bilinear",
+        "how images of folders are scaled; random draws one of the two for a streamed training image",
+        "torchvision RandomResizedCrop",
+        choices=("bilinear", "bicubic", "random"),
+    ),
 )
 
 

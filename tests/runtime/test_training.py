@@ -70,6 +70,8 @@ name = "digits"
 augment = true
 pad = 1
 flip = true
+loader = "auto"
+interpolation = "bilinear"
 
 [retrain]
 epochs = 4
@@ -85,6 +87,8 @@ drop_path = 0.2
 auxiliary = "auto"
 auxiliary_weight = 0.4
 label_smoothing = 0.1
+randaugment = "off"
+erasing = 0.0
 recipe = "sgd-cosine"
 optimizer = "sgd"
 optimizer_alpha = 0.9
@@ -153,7 +157,7 @@ def test_the_embedded_code_is_that_of_the_runtime_word_for_word(root: Path) -> N
 
 
 def test_the_files_import_only_those_before_them_in_the_script(root: Path) -> None:
-    order = ["basics", "data", "run", "recipe", "training"]
+    order = ["basics", "augmentation", "pictures", "data", "run", "recipe", "training"]
     for i, name in enumerate(order):
         tree = ast.parse((root / f"nasdsl/runtime/standalone/{name}.py").read_text())
         imported = {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
@@ -231,6 +235,9 @@ def settings(**changes: Any) -> dict[str, Any]:
         "pad": 1,
         "flip": True,
         "cutout": 16,
+        "randaugment": "off",
+        "erasing": 0.0,
+        "interpolation": "bilinear",
         "batch_size": 32,
     } | changes
 

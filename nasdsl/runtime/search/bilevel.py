@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from nasdsl.runtime.search.schedule import split
 from nasdsl.runtime.standalone.basics import Mistake
-from nasdsl.runtime.standalone.data import Data, Stream, divide
+from nasdsl.runtime.standalone.data import Data, Stream, divide, open_stream
 from nasdsl.runtime.standalone.recipe import make_sgd
 from nasdsl.runtime.supernet import SupernetBase
 
@@ -41,7 +41,7 @@ def search_streams(data: Data, settings: Mapping[str, Any], seed: int) -> tuple[
         fraction = split(settings["weight_steps"])
     parts = divide(data.train, fraction, seed)
     first, second = (
-        Stream(part, data, settings["batch_size"], seed, name, **flags)
+        open_stream(part, data, settings["batch_size"], seed, name, **flags)
         for part, name in zip(parts, ("train", "valid"), strict=True)
     )
     return first, second

@@ -38,7 +38,8 @@ def streams(
     Raises:
         Mistake: for data that cannot be loaded.
     """
-    data = load_data(settings["name"], declared, classes, root, workers).to(device)
+    loader, interpolation = settings.get("loader", "auto"), settings.get("interpolation", "bilinear")
+    data = load_data(settings["name"], declared, classes, root, workers, loader, interpolation).to(device)
     train, held_out = bilevel.search_streams(data, settings, settings["seed"])
     return batches(train, held_out, settings, settings.get("limit_batches")), data.notes
 

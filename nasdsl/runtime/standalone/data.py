@@ -1,42 +1,71 @@
-"""Data sets in memory, converted to the declared input and augmented in batches."""
+"""Data sets in memory or in a folder, converted to the declared input and augmented in batches."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nasdsl.runtime.standalone.augmentation import (
+    Erasing,
+    RandAugment,
+    cut_out,
+    pillow_filter,
+    random_crop,
+    random_flip,
+)
 from nasdsl.runtime.standalone.basics import Mistake, Rule, WrongUse, ensure_torchvision, stable_seed
+from nasdsl.runtime.standalone.pictures import (
+    MEMORY_SHARE,
+    Batches,
+    Found,
+    Pictures,
+    find_images,
+    machine_memory,
+    read_image,
+)
 
-LARGEST_BYTES = 8 * 2**30
-"""Image folders are decoded into memory, up to this size; there is no path for larger ones."""
-
-DATA_RULES = {"name": Rule(str), "augment": Rule(bool), "pad": Rule(int, 0), "flip": Rule(bool)}
+DATA_RULES = {
+    "name": Rule(str),
+    "augment": Rule(bool),
+    "pad": Rule(int, 0),
+    "flip": Rule(bool),
+    "loader": Rule(str, words=("auto", "memory", "stream")),
+    "interpolation": Rule(str, words=("bilinear", "bicubic", "random")),
+}
 """The table [data] of config.toml."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Examples (N, ...) as uint8 or float32, labels (N,) as int64, on one device."""
+    """Examples (N, ...) as uint8 or float32, labels (N,) as int64, on one device.
 
-    examples: Tensor
+    Examples are a tensor, or files that are decoded by the slice.
+    """
+
+    examples: Tensor | Pictures
     labels: Tensor
 
     def to(self, device: torch.device) -> Split:
+        if isinstance(self.examples, Pictures):
+            return self
         return Split(self.examples.to(device), self.labels.to(device))
 
     def take(self, index: Tensor) -> Split:
         """The examples of an index (M,), copied."""
         index = index.to(self.labels.device)
+        if isinstance(self.examples, Pictures):
+            return Split(self.examples.take(index), self.labels[index])
         return Split(self.examples[index], self.labels[index])
 
     def __len__(self) -> int:
@@ -47,7 +76,11 @@ class Split:
 class Data:
     """Training and test examples in the declared input shape, with the statistics of the training set.
 
-    Batches go to the device of `mean` and `std`; so do all examples, unless they would fill it.
+    Batches go to the device of `mean` and `std`; so do all examples, unless they would fill it or are
+    decoded when they are used.
+
+    Attributes:
+        loader: `memory` or `stream`, what `auto` came to.
     """
 
     train: Split
@@ -56,10 +89,12 @@ class Data:
     std: Tensor
     flips: bool
     notes: tuple[str, ...]
+    loader: str = "memory"
 
     def to(self, device: torch.device) -> Data:
         moved = replace(self, mean=self.mean.to(device), std=self.std.to(device))
-        size = sum(s.examples.numel() * s.examples.element_size() for s in (self.train, self.test))
+        examples = [s.examples for s in (self.train, self.test) if isinstance(s.examples, Tensor)]
+        size = sum(e.numel() * e.element_size() for e in examples)
         if device.type == "cuda" and size > 0.4 * torch.cuda.mem_get_info(device)[0]:
             return replace(
                 moved, notes=(*self.notes, "examples stay in main memory: they would fill the GPU")
@@ -68,7 +103,13 @@ class Data:
 
 
 def load_data(
-    name: str, declared: tuple[Any, ...], classes: int, root: str = "data", workers: int = 2
+    name: str,
+    declared: tuple[Any, ...],
+    classes: int,
+    root: str = "data",
+    workers: int = 2,
+    loader: str = "auto",
+    interpolation: str = "bilinear",
 ) -> Data:
     """Loads a data set and converts it to the input that the network declares.
 
@@ -79,7 +120,10 @@ def load_data(
         declared: ("image", channels, height, width) or ("vector", features).
         classes: number of classes that the network was compiled for.
         root: folder of downloads.
-        workers: threads that decode images.
+        workers: threads or processes that decode images.
+        loader: `memory` decodes an image folder before the run, `stream` while it runs, `auto` streams one
+            that would take more than `MEMORY_SHARE` of the machine's memory.
+        interpolation: how images of a folder are scaled; `random` (of the other two) is for streamed ones.
 
     Raises:
         Mistake: unknown name, missing files, another number of classes, an unfit shape.
@@ -90,11 +134,15 @@ def load_data(
     elif name == "cifar10":
         train, test, flips = *_cifar10(root), True
     elif name.startswith("imagefolder:"):
-        train, test, flips = *_image_folder(Path(name.partition(":")[2]), declared, workers, notes), True
+        how = _Folder(declared, workers, loader, interpolation, notes)
+        train, test, flips = *how.load(Path(name.partition(":")[2])), True
     elif ":" in name:
         train, test, flips = *_function(name), True
     else:
         raise WrongUse(f"--data {name}: it is digits, cifar10, imagefolder:PATH or pkg:function")
+    streams = isinstance(train.examples, Pictures)
+    if loader == "stream" and not streams:
+        raise Mistake(f"loader=stream is for imagefolder:PATH; {name} is in memory")
     if len(train) == 0 or len(test) == 0:
         raise Mistake(f"--data {name}: there are {len(train)} training and {len(test)} test examples")
     labels = torch.cat([train.labels, test.labels])
@@ -107,7 +155,11 @@ def load_data(
             f"compile it for {found} (where the space has such a parameter: --param classes={found})"
         )
     train, test = (_convert(s, declared, notes) for s in (train, test))
-    return Data(train, test, *_statistics(train.examples), flips, tuple(dict.fromkeys(notes)))
+    seen = train.examples.sample() if isinstance(train.examples, Pictures) else train.examples
+    used = "stream" if streams else "memory"
+    if len(seen) < len(train):
+        notes.append(f"mean and deviation are those of {len(seen)} of the {len(train):,} training images")
+    return Data(train, test, *_statistics(seen), flips, tuple(dict.fromkeys(notes)), used)
 
 
 def _statistics(examples: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,67 +223,88 @@ def _cifar10(root: str) -> tuple[Split, Split]:
     return splits[0], splits[1]
 
 
-def _image_folder(
-    path: Path, declared: tuple[Any, ...], workers: int, notes: list[str]
-) -> tuple[Split, Split]:
-    """`PATH/train/CLASS/*` and `PATH/test` or `PATH/val`; without one of these a fixed fifth is held out."""
-    if not path.is_dir():
-        raise Mistake(f"--data imagefolder:{path}: there is no such folder")
-    if declared[0] != "image":
-        raise Mistake(f"--data imagefolder:{path}: the network reads a {declared[0]}, not an image")
-    folder = path / "train" if (path / "train").is_dir() else path
-    train, names = _decode(folder, declared, workers, notes)
-    held_out = next((path / n for n in ("test", "val", "valid") if (path / n).is_dir()), None)
-    if folder == path or held_out is None:
-        kept, held = _held_out(train.labels)
-        notes.append(f"{folder} has no test set beside it: a fixed fifth of its images ({len(held)}) is one")
-        return train.take(kept), train.take(held)
-    test, other = _decode(held_out, declared, workers, notes)
-    if names != other:
-        raise Mistake(f"--data imagefolder:{path}: train and {held_out.name} have different classes")
-    return train, test
+@dataclass(frozen=True)
+class _Folder:
+    """How an image folder is loaded; the arguments are those of `load_data`."""
 
+    declared: tuple[Any, ...]
+    workers: int
+    loader: str
+    interpolation: str
+    notes: list[str]
 
-def _decode(path: Path, declared: tuple[Any, ...], workers: int, notes: list[str]) -> tuple[Split, list[str]]:
-    """Every image of a folder as one uint8 tensor of the declared size; other proportions are stretched."""
-    ensure_torchvision()
-    from PIL import Image
-    from torchvision.datasets import ImageFolder
-
-    _, channels, height, width = declared
-    if channels not in (1, 3):
-        raise Mistake(f"--data imagefolder:{path}: images have 1 or 3 channels, the network reads {channels}")
-    try:
-        found = ImageFolder(str(path))
-    except OSError as error:
-        raise Mistake(f"--data imagefolder:{path}: {str(error).splitlines()[0]}") from None
-    count = len(found.samples)
-    if count * channels * height * width > LARGEST_BYTES:
-        raise Mistake(
-            f"--data imagefolder:{path}: {count} images of {height} x {width} are more than "
-            f"{LARGEST_BYTES >> 30} GiB; a pkg:function can return a part of them"
+    def load(self, path: Path) -> tuple[Split, Split]:
+        """`PATH/train/CLASS/*` and `PATH/test` or `PATH/val`; without one of these a fixed fifth is held out."""
+        if not path.is_dir():
+            raise Mistake(f"--data imagefolder:{path}: there is no such folder")
+        if self.declared[0] != "image":
+            raise Mistake(f"--data imagefolder:{path}: the network reads a {self.declared[0]}, not an image")
+        if self.declared[1] not in (1, 3):
+            channels = self.declared[1]
+            raise Mistake(
+                f"--data imagefolder:{path}: images have 1 or 3 channels, the network reads {channels}"
+            )
+        folder = path / "train" if (path / "train").is_dir() else path
+        held_out = next((path / n for n in ("test", "val", "valid") if (path / n).is_dir()), None)
+        found = {folder: find_images(folder)}
+        if folder != path and held_out is not None:
+            found[held_out] = find_images(held_out)
+            if found[folder][2] != found[held_out][2]:
+                raise Mistake(f"--data imagefolder:{path}: train and {held_out.name} have different classes")
+        made = list(self._splits(path, found))
+        if len(made) == 2:
+            return made[0], made[1]
+        kept, held = _held_out(made[0].labels)
+        self.notes.append(
+            f"{folder} has no test set beside it: a fixed fifth of its images ({len(held)}) is one"
         )
-    pixels = torch.empty(count, channels, height, width, dtype=torch.uint8)
-    sizes: set[tuple[int, int]] = set()
+        return made[0].take(kept), made[0].take(held)
 
-    def read(index: int) -> None:
-        name = found.samples[index][0]
-        try:
-            with Image.open(name) as image:
-                loaded = image.convert("L" if channels == 1 else "RGB")
-        except OSError as error:
-            raise Mistake(f"{name} cannot be read: {error}") from None
-        if loaded.size != (width, height):
-            sizes.add(loaded.size)
-            loaded = loaded.resize((width, height), Image.Resampling.BILINEAR)
-        pixels[index] = torch.from_numpy(numpy.array(loaded)).view(height, width, channels).permute(2, 0, 1)
+    def _splits(self, path: Path, found: Mapping[Path, Found]) -> Iterator[Split]:
+        """The images of every folder found, all in memory or all as files."""
+        _, channels, height, width = self.declared
+        count = sum(len(files) for files, _, _ in found.values())
+        size, memory = count * channels * height * width, machine_memory()
+        streams = self.loader == "stream" or (self.loader == "auto" and size > MEMORY_SHARE * memory)
+        said = f"{count} images of {height} x {width} ({size / 2**30:.1f} GiB)"
+        if streams:
+            why = "" if self.loader == "stream" else f" are more than {MEMORY_SHARE:.0%} of the memory and"
+            self.notes.append(f"{said}{why} are decoded while they are used; training sees random windows")
+        elif size > memory:
+            raise Mistake(
+                f"--data imagefolder:{path}: {said} are more than the memory there is ({memory / 2**30:.1f} "
+                "GiB): --set loader=stream decodes them while they are used"
+            )
+        elif self.interpolation == "random":
+            raise Mistake("interpolation=random is of streamed images: --set loader=stream")
+        for folder, (files, labels, _) in found.items():
+            if streams:
+                pictures = Pictures(files, (channels, height, width), self.interpolation, self.workers)
+                yield Split(pictures, labels)
+            else:
+                yield Split(self._decode(folder, files), labels)
 
-    with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(read, range(count)):
-            pass
-    if sizes:
-        notes.append(f"images of {path} resized to {height} x {width}")
-    return Split(pixels, torch.tensor(found.targets)), list(found.classes)
+    def _decode(self, path: Path, files: Any) -> Tensor:
+        """Images as one uint8 tensor of the declared size; other proportions are stretched."""
+        _, channels, height, width = self.declared
+        pixels = torch.empty(len(files), channels, height, width, dtype=torch.uint8)
+        sizes: set[tuple[int, int]] = set()
+
+        def read(index: int) -> None:
+            loaded = read_image(os.fsdecode(files[index]), channels)
+            if loaded.size != (width, height):
+                sizes.add(loaded.size)
+                loaded = loaded.resize((width, height), pillow_filter(self.interpolation))
+            pixels[index] = (
+                torch.from_numpy(numpy.array(loaded)).view(height, width, channels).permute(2, 0, 1)
+            )
+
+        with ThreadPoolExecutor(self.workers) as pool:
+            for _ in pool.map(read, range(len(files))):
+                pass
+        if sizes:
+            self.notes.append(f"images of {path} resized to {height} x {width}")
+        return pixels
 
 
 def _function(name: str) -> tuple[Split, Split]:
@@ -264,6 +337,8 @@ def _convert(split: Split, declared: tuple[Any, ...], notes: list[str]) -> Split
     """Grey to colour and another resolution are converted, and said; anything else is refused."""
     layout, shape = declared[0], tuple(declared[1:])
     examples = split.examples
+    if isinstance(examples, Pictures):
+        return split
     if layout == "vector" and examples.dim() > 2 and examples[0].numel() == shape[0]:
         notes.append(f"flattened {tuple(examples.shape[1:])} to a vector of {shape[0]}")
         examples = examples.flatten(1)
@@ -310,6 +385,15 @@ class Stream:
     and (seed, name, t), so the state of a stream is one integer and a run that is
     resumed sees exactly the batches it would have seen. As in the reference code,
     crops pad with black before normalisation and cutout puts the mean after it.
+
+    Args:
+        pad: of images in memory; streamed ones are cropped as `PictureStream` says.
+        randaugment: timm's notation, or off.
+        erasing: probability of timm's random erasing.
+        interpolation: how RandAugment turns and shears.
+
+    Raises:
+        Mistake: what timm does cannot be done: it is missing, images are floats or not augmented.
     """
 
     def __init__(
@@ -324,15 +408,37 @@ class Stream:
         pad: int = 4,
         flip: bool = True,
         cutout: int = 0,
+        randaugment: str = "off",
+        erasing: float = 0.0,
+        interpolation: str = "bilinear",
     ) -> None:
         self.split, self.data = split, data
         self.size = min(batch_size, len(split))
         self.seed, self.name, self.position = seed, name, 0
+        given = [f"randaugment={randaugment}"] * (randaugment != "off") + [f"erasing={erasing:g}"] * (
+            erasing > 0
+        )
+        if given and split.examples.dim() != 4:
+            raise Mistake(f"{given[0]} is of images; these are vectors")
+        if given and not augment:
+            raise Mistake(f"{given[0]} augments and augment=false does not: take one of them out")
         augment = augment and split.examples.dim() == 4
+        self.augment = augment
         self.pad = pad if augment else 0
         self.flip = flip and augment and data.flips
         self.cutout = cutout if augment else 0
+        self.randaugment = self._randaugment(randaugment, interpolation)
+        self.erasing = Erasing(erasing) if erasing > 0 else None
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+
+    def _randaugment(self, notation: str, interpolation: str) -> RandAugment | None:
+        if notation == "off":
+            return None
+        if self.split.examples.dtype != torch.uint8:
+            raise Mistake(f"randaugment={notation} is of images of bytes; these are floats")
+        return RandAugment(
+            notation, self.split.examples.shape[1:], self.data.mean.flatten().tolist(), interpolation
+        )
 
     @property
     def batches(self) -> int:
@@ -341,18 +447,29 @@ class Stream:
 
     def next(self) -> tuple[Tensor, Tensor]:
         """The next batch, on the network's device: examples ready for the network, and labels."""
+        generator = self._generator("augment", self.position)
+        x, labels = self._read(generator)
+        erased = stable_seed(self.seed, self.name, "erasing", self.position)
+        self.position += 1
+        x = prepare(x, self.data)
+        x = cut_out(x, self.cutout, generator) if self.cutout else x
+        return x if self.erasing is None else self.erasing(x, erased), labels
+
+    def _read(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The examples of the next batch before they are normalised, and labels."""
         epoch, index = divmod(self.position, self.batches)
         if self._order[0] != epoch:
             order = torch.randperm(len(self.split), generator=self._generator("order", epoch))
             self._order = (epoch, order.to(self.split.labels.device))
         batch = self.split.take(self._order[1][index * self.size : (index + 1) * self.size])
         batch = batch.to(self.data.mean.device)
-        generator = self._generator("augment", self.position)
-        self.position += 1
-        x = _crop(batch.examples, self.pad, generator) if self.pad else batch.examples
-        x = _flip(x, generator) if self.flip else x
-        x = prepare(x, self.data)
-        return _cut_out(x, self.cutout, generator) if self.cutout else x, batch.labels
+        x = cast(Tensor, batch.examples)
+        x = random_crop(x, self.pad, generator) if self.pad else x
+        x = random_flip(x, generator) if self.flip else x
+        if self.randaugment is not None:
+            parts = (self.seed, self.name, "randaugment", self.position)
+            x = self.randaugment(x, [stable_seed(*parts, i) for i in range(len(x))])
+        return x, batch.labels
 
     def peek(self, index: int) -> tuple[Tensor, Tensor]:
         """Batch `index` of the split in its own order, not augmented; the position does not move."""
@@ -365,28 +482,44 @@ class Stream:
         return torch.Generator().manual_seed(stable_seed(self.seed, self.name, use, index))
 
 
-def _crop(x: Tensor, pad: int, generator: torch.Generator) -> Tensor:
-    """A random window of every image (B, C, H, W) after padding with zeros, gathered at once."""
-    count, _, height, width = x.shape
-    offsets = torch.randint(0, 2 * pad + 1, (2, count, 1), generator=generator).to(x.device)
-    rows = offsets[0] + torch.arange(height, device=x.device)  # (B, H)
-    columns = offsets[1] + torch.arange(width, device=x.device)  # (B, W)
-    padded = F.pad(x, (pad,) * 4).permute(0, 2, 3, 1)  # (B, H + 2p, W + 2p, C)
-    each = torch.arange(count, device=x.device)[:, None, None]
-    return padded[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+class PictureStream(Stream):
+    """The same of image files, decoded and augmented by processes ahead of the step that needs them.
+
+    The augmentation of an image follows from (seed, name, epoch, index in the split): a random window
+    (RandomResizedCrop) instead of `pad`, a flip, RandAugment; cutout and erasing follow from the step as
+    they do in memory. Without augmentation training sees what evaluation sees.
+    """
+
+    _running: tuple[int, Iterator[Any]] | None = None
+
+    def _read(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        device = self.data.mean.device
+        if self._running is None or self._running[0] != self.position:
+            pictures = cast(Pictures, self.split.examples)
+            batches = Batches(
+                pictures,
+                self.split.labels,
+                self.size,
+                self.seed,
+                self.name,
+                self.augment,
+                self.flip,
+                self.randaugment,
+            )
+            self._running = (
+                self.position,
+                batches.start(self.position, pictures.workers, device.type == "cuda"),
+            )
+        ahead = self._running[1]
+        batch = next(ahead)
+        if isinstance(batch, str):
+            raise Mistake(batch)
+        self._running = (self.position + 1, ahead)
+        x, labels = (part.to(device, non_blocking=True) for part in batch)
+        return x, labels
 
 
-def _flip(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Half of the images (B, C, H, W), left to right."""
-    flipped = torch.rand(len(x), 1, 1, 1, generator=generator).to(x.device) < 0.5
-    return torch.where(flipped, x.flip(3), x)
-
-
-def _cut_out(x: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """A square of zeros with a random centre in every image (B, C, H, W), cut off at the borders."""
-    holes = []
-    for length in x.shape[2:]:
-        centre = torch.randint(0, length, (len(x), 1), generator=generator).to(x.device)
-        away = torch.arange(length, device=x.device) - centre  # (B, length)
-        holes.append((away >= -(side // 2)) & (away < side - side // 2))
-    return x.masked_fill((holes[0][:, :, None] & holes[1][:, None, :])[:, None], 0.0)
+def open_stream(split: Split, data: Data, batch_size: int, seed: int, name: str, **settings: Any) -> Stream:
+    """The stream of a split, in memory or of files. Arguments are those of `Stream`."""
+    kind = PictureStream if isinstance(split.examples, Pictures) else Stream
+    return kind(split, data, batch_size, seed, name, **settings)

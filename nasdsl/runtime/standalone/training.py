@@ -23,7 +23,7 @@ from nasdsl.runtime.standalone.basics import (
     pick_device,
     seed_everything,
 )
-from nasdsl.runtime.standalone.data import DATA_RULES, Data, Stream, load_data, prepare
+from nasdsl.runtime.standalone.data import DATA_RULES, Data, Stream, load_data, open_stream, prepare
 from nasdsl.runtime.standalone.recipe import (
     RECIPE_RULES,
     add_dropout,
@@ -48,6 +48,8 @@ RETRAIN_RULES = {
     "auxiliary": Rule(str, words=("auto", "on", "off")),
     "auxiliary_weight": Rule(float, 0),
     "label_smoothing": Rule(float, 0, 0.99),
+    "randaugment": Rule(str),
+    "erasing": Rule(float, 0, 1),
     **RECIPE_RULES,
 }
 """The tables [retrain] and [data] of config.toml."""
@@ -192,8 +194,9 @@ def retrain_stream(data: Data, settings: dict[str, Any], seed: int) -> Stream:
     cutout = min(settings["cutout"], side // 2)
     if settings["augment"] and cutout < settings["cutout"] and data.train.examples.dim() == 4:
         print(f"cutout of {cutout} instead of {settings['cutout']}: the images are {side} wide")
-    flags = {name: settings[name] for name in ("augment", "pad", "flip")}
-    return Stream(data.train, data, settings["batch_size"], seed, "retrain", cutout=cutout, **flags)
+    names = ("augment", "pad", "flip", "randaugment", "erasing", "interpolation")
+    flags = {name: settings[name] for name in names}
+    return open_stream(data.train, data, settings["batch_size"], seed, "retrain", cutout=cutout, **flags)
 
 
 def retrain(args: Any, settings: dict[str, Any], folder: Path) -> None:
@@ -202,7 +205,9 @@ def retrain(args: Any, settings: dict[str, Any], folder: Path) -> None:
     seed_everything(args.seed, args.deterministic)
     source = Path(args.model) if args.model else folder / "model.py"
     module = load_model(source)
-    data = load_data(settings["name"], module.INPUT, module.CLASSES, args.data_dir, args.workers).to(device)
+    how = args.data_dir, args.workers, settings["loader"], settings["interpolation"]
+    data = load_data(settings["name"], module.INPUT, module.CLASSES, *how).to(device)
+    settings["loader"] = data.loader  # where it was auto, a run that is continued keeps what it began with
     for note in data.notes:
         print(f"data: {note}")
     net = build_network(module, settings)
