@@ -1,11 +1,14 @@
 """Methods of single paths on the same supernet and budget: what they find, and how well they rank.
 
     python benchmarks/paths.py --data imagefolder:DIR --out FOLDER --seeds 0 1 2
+    python benchmarks/paths.py --data imagefolder:DIR --out FOLDER --space nasbench201 --benchmark TABLE \\
+        --metric cifar10_test_200 --paths 200 --methods spos fairnas cream
 
 For every method and seed a supernet is trained (`search.py` as a user runs it), the found network is
 retrained (`retrain.py`), and the supernet judges a fixed sample of paths. The same paths are trained alone,
 each from scratch on a short schedule; Kendall's tau-b compares the two orders, and multiply-accumulates and
-parameters as scores stand beside it. Cells are resumable: the same command does what is missing. The
+parameters as scores stand beside it. With `--benchmark` a table says what paths reach, and none is trained
+alone. Cells are resumable: the same command does what is missing. The
 protocol is what a CPU can do: every departure from the published one is printed and kept.
 """
 
@@ -35,8 +38,10 @@ from nasdsl.runtime.paths.results import batches
 from nasdsl.runtime.search import bilevel
 from nasdsl.runtime.standalone.data import load_data
 
-METHODS = ("spos", "cream")
-PARAMETERS = {"resolution": 32, "depths": [1, 1, 2, 1, 1], "classes": 10}
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "cream": {"resolution": 32, "depths": [1, 1, 2, 1, 1], "classes": 10},
+    "nasbench201": {"C": 8, "N": 1, "resolution": 16},
+}
 SETTINGS: dict[str, Any] = {
     "epochs": 12,
     "batch_size": 64,
@@ -72,7 +77,22 @@ class Plan:
 
     @cached_property
     def space(self) -> nasdsl.Space:
-        return nasdsl.load("cream", **PARAMETERS)
+        return nasdsl.load(self.args.space, **PARAMETERS[self.args.space])
+
+    @cached_property
+    def known(self) -> list[float] | None:
+        """What the table says of every path of the sample, in percent over 100; None without a table."""
+        if not self.args.benchmark:
+            return None
+        return [float(self.looked_up(a.choices) or 0.0) for a in self.sample]
+
+    def looked_up(self, choices: Mapping[str, Any]) -> float | None:
+        """What the table says of an architecture; None without a table."""
+        return self.table.standing(self.space.architecture(choices)).value / 100 if self.table else None
+
+    @cached_property
+    def table(self) -> Any:
+        return self.space.table(self.args.benchmark, self.args.metric) if self.args.benchmark else None
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -226,12 +246,18 @@ def interval(first: Sequence[float], second: Sequence[float], draws: int = 2000)
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
+def truths(plan: Plan, alone: Sequence[Cell]) -> dict[int, float]:
+    """What paths of the sample reach, by number: by the table, or trained alone as far as they are."""
+    if plan.known is not None:
+        return dict(enumerate(plan.known))
+    return {i: c.result["test_accuracy"] for i, c in enumerate(alone) if c.result}
+
+
 def figures(
-    plan: Plan, searches: Sequence[Cell], alone: Sequence[Cell], finals: Sequence[Cell]
+    plan: Plan, searches: Sequence[Cell], truth: Mapping[int, float], finals: Sequence[Cell]
 ) -> list[Found]:
     """A row for every finished search."""
-    truth = [c.result["test_accuracy"] if c.result else None for c in alone]
-    known = [i for i, t in enumerate(truth) if t is not None]
+    known = list(truth)
     ends = {(c.name.removesuffix(" final"), c.seed): c.result for c in finals}
     rows = []
     for cell in searches:
@@ -252,26 +278,25 @@ def figures(
                 "tau": tau(*pair) if len(known) > 3 else None,
                 "tau_low": low,
                 "tau_high": high,
-                "test_accuracy": end["test_accuracy"] if end else None,
+                "test_accuracy": end["test_accuracy"] if end else plan.looked_up(cell.result["choices"]),
             }
         )
     return rows
 
 
-def baselines(plan: Plan, alone: Sequence[Cell]) -> Found:
+def baselines(plan: Plan, truth: Mapping[int, float]) -> Found:
     """The same figures for what costs nothing: multiply-accumulates and parameters as scores."""
-    known = [i for i, c in enumerate(alone) if c.result is not None]
-    truth = [alone[i].result["test_accuracy"] for i in known]  # type: ignore[index]
-    found: Found = {"alone": truth, "paths": [dict(plan.sample[i].choices) for i in known]}
+    known, values = list(truth), list(truth.values())
+    found: Found = {"truth": values, "paths": [dict(plan.sample[i].choices) for i in known]}
     for measure in ("macs", "params"):
         costs = plan.space.costs(measure)
         scores = [costs.at(plan.sample[i].choices) for i in known]
         found[measure] = scores
-        found[f"tau_{measure}"] = tau(scores, truth) if len(known) > 3 else None
+        found[f"tau_{measure}"] = tau(scores, values) if len(known) > 3 else None
     return found
 
 
-def shown(rows: Sequence[Found], beside: Found) -> str:
+def shown(rows: Sequence[Found], beside: Found, methods: Sequence[str]) -> str:
     """The table."""
     header = ("method", "seed", "sample", "judged best", "tau", "95 %", "final test", "MACs", "s")
     body = [
@@ -289,28 +314,27 @@ def shown(rows: Sequence[Found], beside: Found) -> str:
         for r in rows
     ]
     lines = [table(header, body), ""]
-    for method in METHODS:
+    for method in methods:
         for key in ("sample_accuracy", "best_accuracy", "tau", "test_accuracy"):
             values = [r[key] for r in rows if r["method"] == method and r[key] is not None]
             if values:
                 s = summary(values)
                 spread = "" if s.deviation is None else f" +- {s.deviation:.4f}"
                 lines.append(f"{method} {key}: {s.mean:.4f}{spread} ({s.count})")
-    for key in ("sample_accuracy", "tau", "test_accuracy"):
-        by = {
-            m: {r["seed"]: r[key] for r in rows if r["method"] == m and r[key] is not None} for m in METHODS
-        }
-        found = paired(by["cream"], by["spos"])
-        if found:
-            lines.append(
-                f"cream - spos, {key}: {found.mean:+.4f}, p {found.p:.2f} (least possible {found.least:.2f})"
-            )
-    lines.append(
-        f"{len(beside['alone'])} paths alone: {min(beside['alone']):.2%} to {max(beside['alone']):.2%}; "
-        f"tau of macs {beside['tau_macs']}, of params {beside['tau_params']}"
-        if beside["alone"]
-        else "no path was trained alone"
-    )
+    for method in methods:
+        for key in ("sample_accuracy", "tau", "test_accuracy") if method != "spos" else ():
+            by = {
+                m: {r["seed"]: r[key] for r in rows if r["method"] == m and r[key] is not None}
+                for m in (method, "spos")
+            }
+            found = paired(by[method], by["spos"])
+            if found:
+                odds = f"p {found.p:.2f} (least possible {found.least:.2f})"
+                lines.append(f"{method} - spos, {key}: {found.mean:+.4f}, {odds}")
+    truth = beside["truth"]
+    if truth:
+        lines.append(f"{len(truth)} paths: {min(truth):.2%} to {max(truth):.2%}")
+        lines.append(f"tau of macs {beside['tau_macs']}, of params {beside['tau_params']}")
     return "\n".join(lines)
 
 
@@ -322,6 +346,11 @@ def main() -> int:
     add("--data", required=True, help="imagefolder:PATH")
     add("--out", type=Path, required=True, help="folder of the cells")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    add("--space", choices=tuple(PARAMETERS), default="cream")
+    add("--methods", nargs="+", default=["spos", "cream"], metavar="NAME")
+    add("--benchmark", metavar="TABLE", help="what paths reach, instead of training them alone")
+    add("--metric")
+    add("--no-finals", action="store_true", help="what is found is not retrained")
     add("--paths", type=int, default=20, help="paths of the sample, each trained alone")
     add("--steps", type=int, default=STEPS, help="an epoch")
     add("--set", action="append", default=[], metavar="NAME=VALUE")
@@ -336,34 +365,29 @@ def main() -> int:
     environment = {FILE: str(plan.images[0].resolve())}
     os.environ.update(environment)
     runner = Runner(args.jobs, args.threads, args.restart, environment)
-    searches = [plan.search(m, seed) for seed in args.seeds for m in METHODS]
-    alone = [plan.alone(i) for i in range(args.paths)]
+    searches = [plan.search(m, seed) for seed in args.seeds for m in args.methods]
+    alone = [plan.alone(i) for i in range(args.paths)] if plan.known is None else []
     if not args.table_only:
         runner.run([*searches, *alone])
     finals = [c for c in map(plan.final, searches) if c is not None]
-    if not args.table_only:
+    if not args.table_only and not args.no_finals:
         runner.run(finals)
-    rows, beside = figures(plan, searches, alone, finals), baselines(plan, alone)
-    print(shown(rows, beside))
+    truth = truths(plan, alone)
+    rows, beside = figures(plan, searches, truth, finals), baselines(plan, truth)
+    print(shown(rows, beside, args.methods))
     if args.json is not None:
+        arguments = {"space": args.space, "steps": args.steps, "paths": args.paths, "metric": args.metric}
         record = {
             "benchmark": "paths",
             **surroundings(args.device),
             "threads": args.threads,
             "revision": revision(),
+            "arguments": arguments,
+            "parameters": PARAMETERS[args.space],
+            "settings": plan.settings,
+            "final_epochs": FINAL_EPOCHS,
         }
-        write_json(
-            args.json,
-            {
-                **record,
-                "parameters": PARAMETERS,
-                "settings": plan.settings,
-                "steps": args.steps,
-                "final_epochs": FINAL_EPOCHS,
-                "rows": rows,
-                "baselines": beside,
-            },
-        )
+        write_json(args.json, {**record, "rows": rows, "baselines": beside})
     return 0
 
 
