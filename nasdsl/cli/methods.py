@@ -52,6 +52,7 @@ def _print_method(method: Method, *, as_json: bool) -> None:
             "settings": [_record(s) for s in method.settings],
             "presets": {notation: dict(values) for notation, values in method.presets.items()},
             "variants": {word: dict(values) for word, values in method.variants.items()},
+            "recipes": {word: dict(values) for word, values in method.recipes.items()},
         }
         print(json.dumps(record, indent=2, ensure_ascii=False))
         return
@@ -70,6 +71,9 @@ def _print_method(method: Method, *, as_json: bool) -> None:
     print_table([("name", "default", "unit", "meaning", "source"), *map(_row, method.settings)], indent=2)
     for word, values in method.variants.items():
         print(f"\npreset={word}: {_given(values)}")
+    for word, values in method.recipes.items():
+        if values:
+            print(f"\nrecipe={word}: {_given(values)}")
     for notation, values in method.presets.items():
         print(f"\non a space with `notation {notation}`: {_given(values)}")
 

@@ -1,7 +1,7 @@
 """How the network that was found is trained: named sets of settings.
 
 Takes nothing, returns settings and their values by recipe. Invariant: a recipe names settings of the
-tables `retrain` and `data` only.
+table `retrain` only, since search.py reads that of the data too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RECIPE = (
         "recipe",
         "retrain",
         "sgd-cosine",
-        "a named set of these settings; those that are given beside it win",
+        "a named set of values for retraining; what is given beside it wins",
         "nasdsl",
         choices=("sgd-cosine", "cream"),
     ),
@@ -110,6 +110,8 @@ RECIPES: Mapping[str, Mapping[str, Scalar]] = {
         "drop_path": 0.0,
         "auxiliary": "off",
         "label_smoothing": 0.1,
+        "randaugment": "rand-m9-mstd0.5",
+        "erasing": 0.2,
         "optimizer": "rmsprop-tf",
         "optimizer_alpha": 0.9,
         "optimizer_eps": 1e-3,
