@@ -41,7 +41,7 @@ def use_primitive(
     given.update({a.name.text: a.value for a in arguments if a.name is not None})
     if any(primitive.parameter(name) is None for name in given):
         raise Abort  # reported as NAS102
-    late = {n for n, e in given.items() if elab.choosing(e)}
+    late = [n for n, e in given.items() if elab.choosing(e)]  # in the order in which they are written
     if any(p.name not in given and (p.required or p.default is None) for p in primitive.parameters):
         raise Abort  # reported as NAS102
     settled: dict[str, OpValue] = {
