@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,13 @@ from nasdsl.methods.recipes import RECIPE, RECIPES
 from nasdsl.runtime.standalone import training
 from nasdsl.runtime.standalone.basics import Mistake, WrongUse, ensure_torchvision
 from nasdsl.runtime.standalone.recipe import (
+    NEEDS,
     RECIPE_RULES,
     add_dropout,
     average_of,
     learning_rate,
     make_optimizer,
+    refuse_idle,
 )
 from nasdsl.runtime.standalone.run import read_arguments, read_config
 from nasdsl.runtime.standalone.training import RETRAIN_RULES, load_model, load_weights, retrain, save_weights
@@ -378,7 +381,25 @@ def test_every_setting_changes_the_weights(tmp_path: Path) -> None:
     assert {"recipe", *changes} == set(RECIPE_RULES)
     base = trained(tmp_path / "base", RICH)
     for name, value in changes.items():
-        assert not same(base, trained(tmp_path / name, RICH | {name: value})), name
+        wanted = {n: v for n, v in RICH.items() if NEEDS.get(n, ("",))[0] != name}  # else they were idle
+        assert not same(base, trained(tmp_path / name, wanted | {name: value})), name
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_a_setting_that_nothing_reads_is_refused(tmp_path: Path, name: str) -> None:
+    other, wanted = NEEDS[name]
+    without = {"optimizer": "sgd", "augment": "false", "lr_warmup_epochs": 0}
+    without["lr_schedule"] = "step" if wanted == "cosine" else "cosine"
+    with pytest.raises(WrongUse, match=f"--set {name} has no effect without {other}"):
+        trained(tmp_path, {name: 1 if name in ("pad", "cutout") else 0.25, other: without[other]})
+
+
+@pytest.mark.parametrize("loader", ["memory", "stream"])
+def test_only_images_in_memory_are_padded(loader: str) -> None:
+    refused = pytest.raises(WrongUse, match="random windows") if loader == "stream" else nullcontext()
+    with refused:
+        refuse_idle(["pad=2"], {"pad": 2, "augment": True}, loader)
+    refuse_idle(["pad=0", "cutout=0"], {"pad": 0, "cutout": 0, "augment": False}, loader)  # asks for nothing
 
 
 def test_too_few_steps_for_an_average_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

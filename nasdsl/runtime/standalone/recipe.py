@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from nasdsl.runtime.standalone.basics import Mistake, Rule, cosine, ensure_torchvision
+from nasdsl.runtime.standalone.basics import Mistake, Rule, WrongUse, cosine, ensure_torchvision
 
 RECIPE_RULES = {
     "recipe": Rule(str, words=("sgd-cosine", "cream")),
@@ -28,6 +28,41 @@ RECIPE_RULES = {
     "dropout": Rule(float, 0, 0.99),
 }
 """What of the table [retrain] this file reads."""
+
+_RMSPROP, _COSINE, _STEP = ("optimizer", "rmsprop-tf"), ("lr_schedule", "cosine"), ("lr_schedule", "step")
+
+NEEDS: dict[str, tuple[str, Any]] = {
+    "optimizer_alpha": _RMSPROP,
+    "optimizer_eps": _RMSPROP,
+    "lr_min": _COSINE,
+    "lr_step_epochs": _STEP,
+    "lr_step_factor": _STEP,
+    "lr_warmup_start": ("lr_warmup_epochs", "above 0"),
+    "pad": ("augment", True),
+    "cutout": ("augment", True),
+}
+"""Settings that do nothing unless another one has a value."""
+
+
+def refuse_idle(given: list[str], settings: dict[str, Any], loader: str) -> None:
+    """Refuses what the command line sets and nothing reads: a run would look as if it had been changed.
+
+    Args:
+        given: the texts of `--set`.
+        loader: how the data came, `memory` or `stream`.
+
+    Raises:
+        WrongUse: naming the setting and what it needs.
+    """
+    for name in (text.partition("=")[0] for text in given):
+        if name == "pad" and settings["pad"] and loader == "stream":
+            raise WrongUse("--set pad has no effect: streamed images are cut by random windows, not padded")
+        other, wanted = NEEDS.get(name, ("", None))
+        if not other or settings[name] == 0:
+            continue
+        if settings[other] == 0 if wanted == "above 0" else settings[other] != wanted:
+            cure = f"{other}={str(wanted).lower()}" if wanted != "above 0" else f"{other} above 0"
+            raise WrongUse(f"--set {name} has no effect without {cure}")
 
 
 def make_sgd(parameters: Any, lr: float, momentum: float, decay: float, nesterov: bool) -> torch.optim.SGD:

@@ -30,6 +30,7 @@ from nasdsl.runtime.standalone.recipe import (
     average_of,
     learning_rate,
     make_optimizer,
+    refuse_idle,
 )
 from nasdsl.runtime.standalone.run import Run
 
@@ -208,6 +209,7 @@ def retrain(args: Any, settings: dict[str, Any], folder: Path) -> None:
     how = args.data_dir, args.workers, settings["loader"], settings["interpolation"]
     data = load_data(settings["name"], module.INPUT, module.CLASSES, *how).to(device)
     settings["loader"] = data.loader  # where it was auto, a run that is continued keeps what it began with
+    refuse_idle(args.settings, settings, data.loader)
     for note in data.notes:
         print(f"data: {note}")
     net = build_network(module, settings)
