@@ -175,7 +175,7 @@ def test_a_file_that_was_edited_wrongly_is_refused(tmp_path: Path, old: str, new
 def test_the_rules_of_the_scripts_are_those_of_the_methods(method: str) -> None:
     """What `config.toml` names, the scripts know; what a method accepts, they accept, and nothing else."""
     search = PATH_RULES if METHODS.load(method).template == "paths.py.j2" else SEARCH_RULES
-    data = {"name", "augment", "pad", "flip"}
+    data = {"name", "augment", "pad", "flip", "loader", "interpolation"}
     declared: dict[str, set[str]] = {"search": set(), "retrain": set(), "data": set()}
     for setting in METHODS.load(method).settings:
         if setting.table == "compile":
