@@ -1,8 +1,8 @@
 """Whether what runs may be differentiated more than once.
 
 Takes nothing, returns a state of the process. Invariant: inside `twice` every operation of a
-supernet is made of PyTorch's own, so that second derivatives are exact; outside, operations of ours
-have first derivatives only and refuse to be part of a graph of gradients.
+supernet is made of PyTorch's own that have second derivatives, so that these are exact; outside,
+operations of ours have first derivatives only and refuse to be part of a graph of gradients.
 
 The operations of ours are faster and keep less; second-order search and the eigenvalues of a
 Hessian need the others for a few steps.
@@ -16,6 +16,9 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 import torch
+import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _INSIDE: list[None] = []
@@ -27,9 +30,21 @@ def twice() -> Iterator[None]:
     """Forward passes inside can be differentiated as often as wanted."""
     _INSIDE.append(None)
     try:
-        yield
+        # Of attention only the plain formula has second derivatives.
+        with _Replaced(), sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         _INSIDE.pop()
+
+
+class _Replaced(TorchFunctionMode):
+    """PyTorch's hard sigmoid has no second derivative; the same from operations that have."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if func is F.hardsigmoid:
+            return F.relu6((args[0] if args else given["input"]) + 3) / 6
+        return func(*args, **given)
 
 
 def traced() -> bool:

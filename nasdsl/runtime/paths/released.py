@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nasdsl.runtime.operators.derivatives import twice
 from nasdsl.runtime.paths.board import Board
 from nasdsl.runtime.paths.matching import (
     Batch,
@@ -84,7 +85,7 @@ class Released(Matching):
         refuses today; here the graph keeps copies of what they were.
         """
         x_train, x_valid, y_valid = halves(batch, self.count)
-        with torch.autograd.graph.saved_tensors_hooks(torch.clone, _as_it_is):
+        with twice(), torch.autograd.graph.saved_tensors_hooks(torch.clone, _as_it_is):
             teacher, rho = self.teacher(board, path)
             logits = self.net(self.net.fit(x_train))
             taught = self.lesson(board, teacher, x_train)

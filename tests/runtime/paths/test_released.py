@@ -17,15 +17,19 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+import nasdsl
+from nasdsl.runtime.operators.derivatives import twice
 from nasdsl.runtime.paths.board import Board
 from nasdsl.runtime.paths.engine import PathEngine
 from nasdsl.runtime.paths.matching import Matching
 from nasdsl.runtime.paths.released import Released
 from nasdsl.runtime.paths.supernet import Choices, PathSupernet
+from tests.runtime.paths import small
 from tests.runtime.paths.small import (
     FIRST,
     IMAGES,
     OTHER,
+    SPACE,
     batch,
     built,
     epoch_of,
@@ -215,6 +219,22 @@ def test_traps_3_and_11_the_meta_step_is_real_and_through_the_first_tensor(scale
     # The weights of the paths took a step and no others.
     names = dict(net.named_parameters())
     assert moved(before, net) & set(names) == used(net, FIRST) | used(net, OTHER)
+
+
+def test_the_meta_step_differentiates_activations_that_are_ours_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cream's own blocks have swish, which outside `derivatives.twice` has a first derivative only."""
+    (tmp_path / "swish.nas").write_text(SPACE.replace("relu", "swish"))
+    program = nasdsl.load(tmp_path / "swish.nas").compile("cream")
+    monkeypatch.setattr(small, "supernet", lambda seed: program.supernet(seed=seed).double())
+    net, engine, board, matching = begun()
+    model = Model(net, matching.network)
+    engine._rate(EPOCH / 8)
+    matching.meta_step(board, dict(FIRST), batch(0), META_LR / 2, "first", engine._loss)
+    with twice():
+        model.meta(board, FIRST, batch(0))
+    close(net, matching, model)
 
 
 def test_trap_3_the_first_tensor_is_not_all() -> None:
