@@ -65,11 +65,12 @@ class Range:
             )
         name = found[1]
         first, last, low, high, step = (None if g is None else int(g) for g in found.groups()[1:])
-        if first is not None and (first < 1 or first > (last or first)):
+        last = first if last is None else last
+        if first is not None and last is not None and not 1 <= first <= last:
             raise ValueError(f"`{text}`: elements are numbered from 1, the first before the last")
         if low is None or high is None or low > high or step == 0:
             raise ValueError(f"`{text}` is empty: write the least value first, and a step of 1 or more")
-        return cls(name, first, last or first, low, high, 1 if step is None else step)
+        return cls(name, first, last, low, high, 1 if step is None else step)
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -291,6 +292,8 @@ def _moves(ranges: Sequence[Range], values: Mapping[str, Any], sign: int) -> Ite
     for each in ranges:
         for place in each.places:
             number = at.get(place, place.read(values)) + sign * each.step
+            # Where the range before ended short of this one, this one is entered at its near end.
+            number = max(number, each.low) if sign > 0 else min(number, each.high)
             while each.low <= number <= each.high:
                 yield place, number
                 at[place] = number

@@ -96,6 +96,13 @@ def test_what_may_not_move_is_refused(
         nasdsl.fit("cream", between=(0, 1e9), grow=grow, shrink=shrink, parameters=parameters)
 
 
+def test_a_range_that_begins_beyond_the_one_before_is_entered_at_its_beginning() -> None:
+    found = nasdsl.fit("cream", between=(0, 1e9), grow=["depths[1]=1..2", "depths[1]=4..5"])
+    assert [s.change for s in found.steps[1:]] == ["depths[1]=2", "depths[1]=4", "depths[1]=5"]
+    found = nasdsl.fit("cream", between=(0, 30e6), shrink=["resolution=96..128 step 32", "resolution=32..48"])
+    assert [s.change for s in found.steps[1:3]] == ["resolution=96", "resolution=48"]
+
+
 def test_other_elements_of_a_list_stay_as_given() -> None:
     found = nasdsl.fit(
         "cream", between=(0, 1e9), grow=["depths[2]=1..3"], parameters={"depths": [1, 4, 2, 1, 1]}
@@ -117,7 +124,7 @@ def test_ranges_read_as_written(text: str, means: Range) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "x=3", "x=3..1", "x[0]=1..2", "x[3..2]=1..2", "x=1..9 step 0", "x=a..b"]
+    "text", ["", "x", "x=3", "x=3..1", "x[0]=1..2", "x[3..2]=1..2", "x[3..0]=1..2", "x=1..9 step 0", "x=a..b"]
 )
 def test_what_is_no_range_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="`"):
