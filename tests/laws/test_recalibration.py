@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -104,6 +105,19 @@ def test_two_looks_are_equal_whatever_was_looked_at_between(made: tuple[Space, A
     assert judge.accuracy(one.choices) == first
     same(statistics(net, one, judge.calibration), alone)  # type: ignore[arg-type]
     assert judge.looks == 8
+
+
+def test_statistics_are_taken_in_the_precision_in_which_a_path_is_judged(made: tuple[Space, Any]) -> None:
+    space, net = made
+    entered: list[None] = []
+
+    @contextmanager
+    def cast() -> Iterator[None]:
+        entered.append(None)
+        yield
+
+    Judge(net, batches(net, 3), batches(net, 2, seed=1), cast).accuracy(space.sample(1, seed=1)[0].choices)
+    assert len(entered) == 3 + 2
 
 
 def test_one_batch_has_exactly_its_statistics(made: tuple[Space, Any]) -> None:

@@ -25,7 +25,7 @@ class Entry:
 
     Attributes:
         accuracy: top-1 of the path on the minibatch that trained it, in percent.
-        cost: multiply-accumulates of the path.
+        cost: of the path, by the objective of the search.
         number: of the step that brought it, from 0.
         images: the first few of its minibatch, (n, C, H, W).
         probabilities: what it made of them, (n, classes).
@@ -97,7 +97,7 @@ class Board:
 
     def record(self) -> list[dict[str, Any]]:
         """The board as plain data, for the log."""
-        return [{"accuracy": e.accuracy, "macs": e.cost, "choices": e.choices} for e in self.entries]
+        return [{"accuracy": e.accuracy, "cost": e.cost, "choices": e.choices} for e in self.entries]
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""

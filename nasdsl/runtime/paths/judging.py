@@ -40,11 +40,14 @@ def looking_at(net: PathSupernet, path: Mapping[str, Any]) -> Iterator[None]:
 
 
 @contextmanager
-def recalibrated(net: PathSupernet, path: Mapping[str, Any], batches: Sequence[Batch]) -> Iterator[None]:
+def recalibrated(
+    net: PathSupernet, path: Mapping[str, Any], batches: Sequence[Batch], cast: Cast = nullcontext
+) -> Iterator[None]:
     """The supernet in evaluation mode at a path, with the path's own statistics; undone at the end.
 
     Args:
         batches: training images, none of those that judge; without any, statistics stay as they are.
+        cast: the precision that statistics are taken in: that in which the path is judged.
     """
     norms = batch_norms(net)
     momenta = [n.momentum for n in norms]
@@ -58,7 +61,8 @@ def recalibrated(net: PathSupernet, path: Mapping[str, Any], batches: Sequence[B
             try:
                 with torch.no_grad():
                     for x, _ in batches:
-                        net(net.fit(x))
+                        with cast():
+                            net(net.fit(x))
             finally:
                 for norm, momentum in zip(norms, momenta, strict=True):
                     norm.momentum = momentum
@@ -112,7 +116,7 @@ class Judge:
     def accuracy(self, path: Mapping[str, Any]) -> float:
         """Accuracy of a path on the held-out batches, 0 to 1."""
         self.looks += 1
-        with recalibrated(self.net, path, self.calibration):
+        with recalibrated(self.net, path, self.calibration, self.cast):
             return correct(self.net, self.held_out, self.cast)
 
 

@@ -164,6 +164,7 @@ class Bins:
             raise Mistake(f"sampler=bins needs bin_low < bin_high, not {low:g} and {high:g}")
         self.draw, self.count = draw, count
         self.edges = [low + (high - low) * i / bins for i in range(bins + 1)]
+        self._told = False
 
     def next(self) -> list[Choices]:
         """The paths of a step."""
@@ -175,6 +176,12 @@ class Bins:
             path = self.draw.one()
             if self.edges[at] <= self.draw.cost(path) < self.edges[at + 1]:
                 return path
+        if not self._told:
+            self._told = True
+            print(
+                f"sampler=bins: none of {TRIES} paths costs {self.edges[at]:,.0f} to {self.edges[at + 1]:,.0f}; "
+                "any path is taken instead (bin_low and bin_high say where bins are)"
+            )
         return self.draw.one()
 
 

@@ -140,9 +140,15 @@ def test_a_path_of_a_bin_is_in_it_and_bins_are_alike() -> None:
     assert stats.chisquare(list(found.values())).pvalue > 0.01
 
 
-def test_an_empty_bin_takes_any_path_and_a_reversed_one_is_refused() -> None:
-    (path,) = Bins(draw(2, 2), 1, 100.0, 200.0, 2).next()
+def test_an_empty_bin_takes_any_path_and_a_reversed_one_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sampler = Bins(draw(2, 2), 1, 100.0, 200.0, 1)
+    (path,) = sampler.next()
     assert set(path) == {"d0", "d1"}
+    assert "none of 500 paths costs 100 to 200" in capsys.readouterr().out
+    sampler.next()
+    assert not capsys.readouterr().out, "it is said once"
     assert [len(Bins(draw(2), n, 0.0, 2.0, 1).next()) for n in (1, 3)] == [1, 3]
     with pytest.raises(Mistake, match="bin_low < bin_high"):
         Bins(draw(2), 1, 2.0, 2.0, 1)
