@@ -84,12 +84,21 @@ def directory_files(compilation: Compilation, passes: str) -> dict[str, str]:
 
 def _beside(space: CheckedSpace) -> tuple[str, dict[str, str]]:
     """The text of the space, its latency tables named as they lie beside it, and those tables by name."""
-    text, tables = space.source.text, {}
+    names: dict[str, str] = {}
+    tables: dict[str, str] = {}
     for limit in space.limits:
         if limit.table is not None:
-            name = re.split(r"[/\\]", limit.written)[-1]
-            text = text.replace(f'"{limit.written}"', f'"{name}"')
-            tables[name] = limit.table.text()
+            name = base = re.split(r"[/\\]", limit.written)[-1]
+            content, count = limit.table.text(), 1
+            while tables.get(name, content) != content:  # another folder has one of this name
+                count += 1
+                name = f"{count}-{base}"
+            names[limit.written], tables[name] = name, content
+    if not names:
+        return space.source.text, tables
+    written = "|".join(re.escape(f'"{w}"') for w in names)
+    # All at once: a name that was put in may be what another limit has written.
+    text = re.sub(written, lambda found: f'"{names[found[0][1:-1]]}"', space.source.text)
     return text, tables
 
 

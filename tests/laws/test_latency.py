@@ -146,6 +146,20 @@ def test_limits_on_latency_stand_beside_others(tmp_path: Path) -> None:
     assert all(c in kept for c in drawn)
 
 
+def test_tables_of_one_name_from_two_folders_lie_beside_a_compiled_space_under_two(tmp_path: Path) -> None:
+    plain = tiny()
+    for name, factor in (("here", 1), (".", 3)):
+        (tmp_path / name).mkdir(exist_ok=True)
+        entries = {k: factor * v for k, v in table_of(plain).entries.items()}
+        LatencyTable(str(tmp_path / name / "t.json"), MACHINE, entries).write()
+    space = tiny('limit latency("here/t.json") <= 1s  limit latency("t.json") <= 2s', tmp_path)
+    files = space.compile("spos").files()
+    assert 'latency("t.json") <= 1s' in files["space.nas"]
+    assert 'latency("2-t.json") <= 2s' in files["space.nas"]
+    assert files["t.json"] == read_table(tmp_path / "here/t.json").text()
+    assert files["2-t.json"] == read_table(tmp_path / "t.json").text()
+
+
 def test_limits_by_two_tables_are_two_limits(tmp_path: Path) -> None:
     one = written(tiny(), tmp_path, "one.json")
     LatencyTable(str(tmp_path / "two.json"), MACHINE, {k: 3 * v for k, v in one.entries.items()}).write()
