@@ -195,7 +195,7 @@ def _architecture_text(text: str) -> str:
     try:
         path = Path(text)
         shipped = shipped_architectures()
-        if text in shipped and not path.exists():
+        if text in shipped and not path.is_file():
             path = shipped[text]
         return path.read_text("utf-8")
     except (OSError, ValueError) as error:
@@ -237,7 +237,7 @@ def check_file(
 def _read(path: str | Path) -> Source:
     file = Path(path)
     shipped = shipped_spaces()
-    if str(path) in shipped and not file.exists():
+    if str(path) in shipped and not file.is_file():
         file = shipped[str(path)]
     diagnostics = Diagnostics()
     source = read(file, diagnostics)

@@ -32,7 +32,8 @@ def table_for(space: CheckedSpace, table: str | Path | LatencyTable | None) -> L
             raise UserError.plain(
                 "NAS605",
                 f"no latency table for space `{space.name}`: {why}",
-                help='measure one with `nasdsl latency`, and give its path: space.costs("latency", "table.json")',
+                help="measure one with `nasdsl latency` and name it: latency_table=FILE in a search, "
+                "`limit latency(FILE) <= 5ms` in the space",
             )
         return next(iter(named.values()))
     found = table if isinstance(table, LatencyTable) else read_table(table)
