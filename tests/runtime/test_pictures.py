@@ -282,6 +282,19 @@ def test_an_image_that_cannot_be_read_is_named(
         taken(opened(found, 40), 1)
 
 
+def test_a_program_ends_while_workers_are_ahead_of_it(folder: Path, root: Path) -> None:
+    text = f"""
+from nasdsl.runtime.standalone.data import load_data, open_stream
+found = load_data("imagefolder:{folder}", {INPUT}, 2, workers=1, loader="stream")
+stream = open_stream(found.train, found, 6, 0, "train")
+stream.next()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", text], check=False, cwd=root, timeout=100, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_only_folders_are_streamed() -> None:
     with pytest.raises(Mistake, match="loader=stream is for imagefolder:PATH; digits is in memory"):
         load_data("digits", ("image", 1, 8, 8), 10, loader="stream")
@@ -443,7 +456,7 @@ def counted(self, *a, **k):
     global count
     count += 1
     if count == 5:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.killpg(0, signal.SIGTERM)  # as a scheduler does: to the whole group
     return step(self, *a, **k)
 torch.optim.SGD.step = counted
 runpy.run_path("retrain.py", run_name="__main__")
@@ -457,6 +470,7 @@ runpy.run_path("retrain.py", run_name="__main__")
         capture_output=True,
         text=True,
         timeout=200,
+        start_new_session=True,
     )
     assert cut.returncode == 143, cut.stderr
     assert "stopped and saved" in cut.stdout

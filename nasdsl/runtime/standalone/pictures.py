@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import random
-import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -247,6 +246,9 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _begin_worker(index: int) -> None:
-    """The process that trains is the one that answers signals: it saves, and its workers end with it."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    """What is sent to the process that trains and its group does not reach the workers: it saves first.
+
+    A worker must not ignore SIGTERM instead: Python ends the workers that are left at its exit by that.
+    """
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()

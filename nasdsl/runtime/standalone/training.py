@@ -208,7 +208,7 @@ def retrain(args: Any, settings: dict[str, Any], folder: Path) -> None:
     module = load_model(source)
     how = args.data_dir, args.workers, settings["loader"], settings["interpolation"]
     data = load_data(settings["name"], module.INPUT, module.CLASSES, *how).to(device)
-    settings["loader"] = data.loader  # where it was auto, a run that is continued keeps what it began with
+    settings["loader"] = data.loader  # what auto came to is part of the run's identity
     refuse_idle(args.settings, settings, data.loader)
     for note in data.notes:
         print(f"data: {note}")
