@@ -27,6 +27,7 @@ from nasdsl.resources import shipped_architectures, shipped_spaces
 from nasdsl.space.architecture import Architecture, check_choices
 from nasdsl.space.checked import CheckedSpace, Limit, check_source
 from nasdsl.space.decisions import Choice, Decision
+from nasdsl.space.measures import costs_words
 from nasdsl.space.notation import NOTATIONS, PublishedNotation
 from nasdsl.syntax.parse import read
 
@@ -77,11 +78,7 @@ def load(path: str | Path, /, *, allow_python: bool = False, **parameters: objec
     Raises:
         UserError: with every diagnostic of the file.
     """
-    space, diagnostics = check_source(_read(path), parameters, allow_python)
-    diagnostics.raise_if_errors()
-    if space is None:
-        raise UserError(diagnostics.items)
-    return Space(space)
+    return _whole(check_source(_read(path), parameters, allow_python))
 
 
 def load_architecture(
@@ -150,10 +147,13 @@ def fit(
     grow: Sequence[str | Range] = (),
     shrink: Sequence[str | Range] = (),
     measure: str = "macs",
+    table: str | Path | LatencyTable | None = None,
     parameters: Mapping[str, object] | None = None,
     allow_python: bool = False,
 ) -> Fit:
     """Parameters of a space at which its architectures cost what is wanted.
+
+    The space's own limits do not count: the parameters may be looked for to meet them.
 
     Args:
         path: as of `load`.
@@ -162,25 +162,42 @@ def fit(
             "depths[3..5] = 1..4".
         shrink: parameters that start at their greatest value and shrink, one after the other, until the
             smallest architecture is within the budget: "resolution = 64..224 step 32".
-        measure: `params`, `macs` or `depth`.
+        measure: `params`, `macs`, `depth` or `latency`, in microseconds.
+        table: of latencies, or its path; it needs the operations of the space at every parameter tried.
         parameters: values for other parameters.
         allow_python: as of `load`.
 
     Raises:
         UserError: NAS305 where no setting fits, NAS306 for an unknown measure, NAS109 for what is no
-            parameter that can be fitted, NAS310 where the range of a measure is not known.
+            parameter that can be fitted, NAS310 where the range of a measure is not known, NAS605 or NAS606
+            for a table that is missing or lacks an entry.
     """
     from nasdsl.identity.fit import fit as fitted
+    from nasdsl.space.latency import read_table
 
     given = dict(parameters or {})
+    if measure == "latency" and table is None:
+        raise UserError.plain(
+            "NAS605",
+            "a fit of latency needs a table of latencies",
+            help="measure one with `nasdsl latency` and name it: --table FILE",
+        )
+    times = read_table(table) if isinstance(table, (str, Path)) else table
 
     def bounds(values: Mapping[str, object]) -> tuple[int, int]:
-        costs = load(path, allow_python=allow_python, **values).costs(measure)
+        try:
+            costs = load_unlimited(path, allow_python, values).costs(measure, times)
+        except UserError as error:
+            problem = error.diagnostics[0]
+            if problem.code != "NAS606":
+                raise
+            where = f"{problem.message}, at {_pairs(values)}"
+            raise UserError([attrs.evolve(problem, message=where)]) from None
         if costs.low is None or costs.high is None:
             raise UserError.plain("NAS310", f"the range of {measure} is not known without looking at all")
         return costs.low, costs.high
 
-    known = load(path, allow_python=allow_python, **given).params
+    known = load_unlimited(path, allow_python, given).params
     return fitted(bounds, known, given, between, grow, shrink, measure)
 
 
@@ -220,7 +237,16 @@ def _pairs(values: Mapping[str, object]) -> str:
 
 def load_untimed(path: str | Path, allow_python: bool, parameters: Mapping[str, object]) -> Space:
     """A space without its limits on latency, whose tables may not be there yet. Raises UserError as `load`."""
-    space, diagnostics = check_source(_read(path), parameters, allow_python, timed=False)
+    return _whole(check_source(_read(path), parameters, allow_python, timed=False))
+
+
+def load_unlimited(path: str | Path, allow_python: bool, parameters: Mapping[str, object]) -> Space:
+    """A space without its limits, which other parameters may be looked for to meet. Raises UserError as `load`."""
+    return _whole(check_source(_read(path), parameters, allow_python, limited=False))
+
+
+def _whole(checked: tuple[CheckedSpace | None, Diagnostics]) -> Space:
+    space, diagnostics = checked
     diagnostics.raise_if_errors()
     if space is None:
         raise UserError(diagnostics.items)
@@ -456,7 +482,7 @@ class Space:
         for limit in self.checked.limits:
             value = self.population.value(limit, arch.choices)
             if not limit.holds(value):
-                has = f"takes {value:,} us" if limit.table is not None else f"has {value:,} {limit.measure}"
+                has = costs_words(limit.measure, value)
                 raise UserError.plain("NAS401", f"this architecture {has}; the space allows {limit}")
 
     def parse(self, text: str) -> Architecture:

@@ -31,7 +31,13 @@ def configure(parser: Parser) -> None:
         help="the budget, such as 250M..300M, or ..300M",
     )
     parser.add_argument(
-        "--measure", default="macs", metavar="M", help="params, macs or depth (default: macs)"
+        "--measure", default="macs", metavar="M", help="params, macs, depth or latency (default: macs)"
+    )
+    parser.add_argument(
+        "--table",
+        metavar="TABLE",
+        help="of latencies in microseconds, from `nasdsl latency`, for --measure latency; "
+        "it needs the operations at every parameter that is tried",
     )
     parser.add_argument(
         "--grow",
@@ -68,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
         grow=args.grow,
         shrink=args.shrink,
         measure=args.measure,
+        table=args.table,
         parameters=assignments("--param", args.param),
         allow_python=args.allow_python,
     )

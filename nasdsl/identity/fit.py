@@ -21,6 +21,10 @@ import attrs
 
 from nasdsl.diagnostics import did_you_mean
 from nasdsl.errors import UserError
+from nasdsl.space.measures import costs_words
+
+MAX_STEPS = 10_000
+"""Of one range: each is a space that is checked anew."""
 
 Bounds = tuple[int, int]
 """What the smallest and the largest architecture cost."""
@@ -71,6 +75,11 @@ class Range:
         if low is None or high is None or low > high or step == 0:
             raise ValueError(f"`{text}` is empty: write the least value first, and a step of 1 or more")
         return cls(name, first, last, low, high, 1 if step is None else step)
+
+    @property
+    def steps(self) -> int:
+        """How many steps lead through it, of all elements together."""
+        return (self.high - self.low) // self.step * len(self.places)
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -220,7 +229,9 @@ def fit(
         steps.append(Step("shrink", f"{place}={number}", low, high, reason))
     if low > high_end:
         raise _unmet(
-            f"even the smallest architecture has {low:,} {measure}, above {high_end:,.0f}", values, shrinking
+            f"even the smallest architecture {costs_words(measure, low)}, above {high_end:,.0f}",
+            values,
+            shrinking,
         )
 
     for place, number in _moves(growing, values, +1):
@@ -238,7 +249,9 @@ def fit(
         steps.append(Step("grow", f"{place}={number}", low, high, reason))
     if high < low_end:
         raise _unmet(
-            f"even the largest architecture has {high:,} {measure}, below {low_end:,.0f}", values, growing
+            f"even the largest architecture {costs_words(measure, high)}, below {low_end:,.0f}",
+            values,
+            growing,
         )
     return Fit(measure, between, values, low, high, tuple(steps))
 
@@ -275,11 +288,18 @@ def _check(
             raise UserError.plain("NAS109", f"parameter `{each.name}` is not a list: it has no elements")
         if each.last is not None and each.last > len(value):
             raise UserError.plain(
-                "NAS109", f"parameter `{each.name}` has {len(value)} elements, no `{each.places[-1]}`"
+                "NAS109", f"parameter `{each.name}` has {len(value)} elements, no `{each.name}[{each.last}]`"
             )
         if each.first is None and each.name in given:
             raise UserError.plain(
                 "NAS109", f"parameter `{each.name}` is set to {text(given[each.name])} and may not move"
+            )
+        if each.steps > MAX_STEPS:
+            wider = each.step * -(-each.steps // MAX_STEPS)
+            raise UserError.plain(
+                "NAS502",
+                f"the range of `{each.name}` has {each.steps:,} steps, more than {MAX_STEPS:,}",
+                help=f"narrow it, or write a wider step: `{each.low}..{each.high} step {wider}`",
             )
     both = {p for g in growing for p in g.places} & {p for s in shrinking for p in s.places}
     if both:

@@ -124,6 +124,7 @@ def check_source(
     settings: Mapping[str, object] | None = None,
     allow_python: bool = False,
     timed: bool = True,
+    limited: bool = True,
 ) -> tuple[CheckedSpace | None, Diagnostics]:
     """Parses and checks a text.
 
@@ -131,6 +132,7 @@ def check_source(
         settings: values for the parameters of the space.
         allow_python: whether `use python` may import what it names.
         timed: whether limits on latency count; their tables are read then.
+        limited: whether any limit counts; without, they are only read.
 
     Returns:
         The space, None when there are errors; and every diagnostic found.
@@ -161,7 +163,7 @@ def check_source(
         return None, diagnostics
     if elaborated is None:
         raise InternalError("elaboration gave up without saying why")
-    return _assemble(source, names, given, elaborated, diagnostics, timed), diagnostics
+    return _assemble(source, names, given, elaborated, diagnostics, timed, limited), diagnostics
 
 
 def check_text(
@@ -204,12 +206,13 @@ def _assemble(
     elaborated: Elaborated,
     diagnostics: Diagnostics,
     timed: bool,
+    limited: bool,
 ) -> CheckedSpace | None:
     network = elaborated.module.network
     result = network.by_id[network.result].type
     classes = result.dims[0].evaluate({}) if isinstance(result, TensorType) else 0
     table = decision_table(elaborated.owners)
-    limits = _limits(names, elaborated, table, given, diagnostics, timed)
+    limits = _limits(names, elaborated, table, given, diagnostics, timed, limited)
     if diagnostics.errors:
         return None
 
@@ -329,8 +332,9 @@ def _limits(
     given: Mapping[str, object],
     diagnostics: Diagnostics,
     timed: bool,
+    limited: bool,
 ) -> tuple[Limit, ...]:
-    """Reads the limits and reports those that a bound proves nobody meets (NAS305)."""
+    """Reads the limits and reports those that a bound proves nobody meets (NAS305); keeps none if not `limited`."""
     limits = []
     for item in names.items(ast.Limit):
         measure = item.measure.text
@@ -343,7 +347,8 @@ def _limits(
             )
             continue
         if measure == TIMED:
-            limit = _timed(item, elaborated, table, diagnostics) if timed or not _complete(item) else None
+            wanted = (timed and limited) or not _complete(item)
+            limit = _timed(item, elaborated, table, diagnostics) if wanted else None
             if limit is not None:
                 limits.append(limit)
                 _provable(limit, item, elaborated, table, diagnostics)
@@ -359,8 +364,9 @@ def _limits(
             bound = Elaborator(names, given, diagnostics).number(item.bound)
         except Abort:
             continue
-        limits.append(Limit(measure, item.relation, float(bound), item.span))
-        _provable(limits[-1], item, elaborated, table, diagnostics)
+        if limited:
+            limits.append(Limit(measure, item.relation, float(bound), item.span))
+            _provable(limits[-1], item, elaborated, table, diagnostics)
     return tuple(limits)
 
 

@@ -20,6 +20,13 @@ MEASURES = ("params", "macs", "depth", "edges")
 """Learnable numbers; multiply-accumulates; layers on the longest path; chosen inputs that are live."""
 
 
+def costs_words(measure: str, value: int) -> str:
+    """What an architecture costs, as the end of a sentence: "has 21 macs", "has a depth of 21", "takes 21 us"."""
+    if measure == "latency":
+        return f"takes {value:,} us"
+    return f"has a depth of {value:,}" if measure == "depth" else f"has {value:,} {measure}"
+
+
 def layers(module: Module, table: DecisionTable) -> int | Cases:
     """The number of layers (operations with multiply-accumulates) on the longest path, as a table.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from nasdsl import UserError
 from nasdsl.cli import main
 from nasdsl.identity.fit import Fit, Range, amounts
 from nasdsl.identity.fit import fit as fitted
+from nasdsl.identity.latency import needed_units
+from nasdsl.space.latency import LatencyTable, Machine
 
 GROW = (
     "depths[3..5] = 1..3",
@@ -62,6 +65,59 @@ def test_a_budget_that_nothing_meets_is_refused() -> None:
         cream(900e6, 1e9)
 
 
+LIMITED = """space limited {
+  param size = 32
+  param width = 8
+  input image(3, size)
+  LIMIT
+  network {
+    stem: conv(3, width)
+    body: choose { id, conv(3) }
+    head: global_pool >> linear(10)
+  }
+}
+"""
+
+
+def test_limits_that_the_file_as_it_is_cannot_meet_do_not_hinder_a_fit(tmp_path: Path) -> None:
+    path = tmp_path / "limited.nas"
+    path.write_text(LIMITED.replace("LIMIT", 'limit macs <= 60k  limit latency("none.json") <= 5ms'))
+    with pytest.raises(UserError, match="NAS305"):
+        nasdsl.load(path)
+    found = nasdsl.fit(path, between=(0, 60e3), shrink=["size=4..32 step 4"])
+    assert found.params == {"size": 16}
+    assert found.low <= 60e3
+    path.write_text(LIMITED.replace("LIMIT", "limit mcs <= 60k"))
+    with pytest.raises(UserError, match="NAS306"):
+        nasdsl.fit(path, between=(0, 60e3), shrink=["size=4..32 step 4"])
+
+
+def test_a_fit_of_latency_looks_up_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, times = tmp_path / "timed.nas", tmp_path / "times.json"
+    path.write_text(LIMITED.replace("LIMIT", ""))
+    entries: dict[str, int] = {}
+    for width in (1, 2, 3):
+        space = nasdsl.load(path, width=width)
+        entries |= {key: 100 * width for key in needed_units(space.checked) if key not in entries}
+    LatencyTable(str(times), Machine("cpu", "one", 1, "fp32", 1, "2.0", "channels_last"), entries).write()
+    words = ["fit", str(path), "--between", "..900", "--measure", "latency", "--grow"]
+    assert main([*words, "width=1..3", "--table", str(times)]) == 0
+    assert capsys.readouterr().out.endswith("--param width=2\n")
+    assert main([*words, "width=1..3"]) == 1
+    assert "NAS605" in (said := capsys.readouterr().err)
+    assert "--table FILE" in said
+    assert main([*words, "width=4..6", "--table", str(times)]) == 1
+    assert re.search(r"NAS606.*more, at width=4\n", capsys.readouterr().err)
+    assert main([*words[:4], "--grow", "width=1..3", "--table", str(times)]) == 1
+    assert "NAS311" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("measure", "says"), [("depth", "has a depth of"), ("macs", r"has [\d,]+ macs")])
+def test_what_is_not_met_is_said_in_words(measure: str, says: str) -> None:
+    with pytest.raises(UserError, match=f"even the largest architecture {says}"):
+        nasdsl.fit("cream", between=(1e12, 2e12), grow=["depths[1]=1..2"], measure=measure)
+
+
 def test_another_space_and_measure() -> None:
     found = nasdsl.fit(
         "darts", between=(0, 300_000), measure="params", grow=["layers=3..20"], parameters={"C": 8}
@@ -87,6 +143,11 @@ def test_another_space_and_measure() -> None:
         (("classes=1..3",), (), {"classes": 3}, "is set to 3 and may not move"),
         (("resolution=32..64",), ("resolution=32..64",), {}, "either grow or shrink"),
         (("depths[1]",), (), {}, "is no range"),
+        (("depths[1..1000000000000]=1..3",), (), {}, "has 5 elements"),
+        (("classes=1..10001",), (), {"classes": 3}, "may not move"),
+        (("classes=1..10002",), (), {}, r"(?s)has 10,001 steps.*write a wider step: `1..10002 step 2`"),
+        ((), ("depths[1..2]=1..9999 step 1",), {}, "has 19,996 steps"),
+        (("classes=1..1000000 step 3",), (), {}, r"`1..1000000 step 102`"),
     ],
 )
 def test_what_may_not_move_is_refused(
