@@ -2,7 +2,7 @@
 
 Takes a compilation, returns the text of every file. Invariant: the same input
 gives the same bytes, so nothing here reads a clock, a path or the environment
-beyond the versions that the lock names.
+beyond the versions that the lock names and the latency table that a setting names.
 """
 
 from __future__ import annotations
@@ -30,10 +30,15 @@ from nasdsl.ops import PRIMITIVES
 from nasdsl.passes.base import Pass
 from nasdsl.passes.log import Rewrite
 from nasdsl.space.checked import CheckedSpace
+from nasdsl.space.latency import LatencyTable, read_table
 
 _EMBEDDED = ("basics", "augmentation", "pictures", "data", "run", "recipe", "training")
 _VERSIONS = ("torch", "torchvision", "lark", "attrs", "jinja2", "networkx", "numpy")
 _KEYS = {"data": "name"}
+_TABLE = "latency_table"
+"""The setting that names a file, of which the directory has a copy."""
+_WRITTEN = ("space.nas", "config.toml", "nasdsl.lock", "runs")
+"""What lies in the directory beside what `directory_files` renders."""
 
 
 class Compilation(Protocol):
@@ -67,39 +72,54 @@ class Compilation(Protocol):
 def directory_files(compilation: Compilation, passes: str) -> dict[str, str]:
     """Every file by name."""
     context = _context(compilation, passes)
-    space, tables = _beside(compilation.space)
-    texts = {
-        "space.nas": space,
-        **tables,
+    own = {
         "supernet.py": compilation.supernet.source,
         "search.py": _render(compilation.method.template, context),
         "retrain.py": _render("retrain.py.j2", context),
-        "config.toml": config_text(compilation),
         "rewrites.md": explained(compilation),
         "README.md": _render("README.md.j2", context),
+    }
+    tables = _Tables({*own, *_WRITTEN})
+    space = _beside(compilation.space, tables)
+    settings = dict(compilation.settings)
+    if path := str(settings.get(_TABLE) or ""):
+        settings[_TABLE] = tables.add(path, read_table(path))
+    texts = {
+        "space.nas": space,
+        **tables.texts,
+        **own,
+        "config.toml": config_text(compilation, settings),
     }
     texts["nasdsl.lock"] = lock_text(compilation, passes, texts)
     return texts
 
 
-def _beside(space: CheckedSpace) -> tuple[str, dict[str, str]]:
-    """The text of the space, its latency tables named as they lie beside it, and those tables by name."""
-    names: dict[str, str] = {}
-    tables: dict[str, str] = {}
-    for limit in space.limits:
-        if limit.table is not None:
-            name = base = re.split(r"[/\\]", limit.written)[-1]
-            content, count = limit.table.text(), 1
-            while tables.get(name, content) != content:  # another folder has one of this name
-                count += 1
-                name = f"{count}-{base}"
-            names[limit.written], tables[name] = name, content
+class _Tables:
+    """Latency tables as they lie in the directory, by name: no two of one name, none in the place of a file."""
+
+    def __init__(self, taken: set[str]) -> None:
+        self._taken = taken
+        self.texts: dict[str, str] = {}
+
+    def add(self, path: str, table: LatencyTable) -> str:
+        """The name under which a table lies in the directory."""
+        name = base = re.split(r"[/\\]", path)[-1]
+        content, count = table.text(), 1
+        while name in self._taken or self.texts.get(name, content) != content:
+            count += 1
+            name = f"{count}-{base}"
+        self.texts[name] = content
+        return name
+
+
+def _beside(space: CheckedSpace, tables: _Tables) -> str:
+    """The text of the space, its latency tables named as they lie beside it."""
+    names = {m.written: tables.add(m.written, m.table) for m in space.limits if m.table is not None}
     if not names:
-        return space.source.text, tables
+        return space.source.text
     written = "|".join(re.escape(f'"{w}"') for w in names)
     # All at once: a name that was put in may be what another limit has written.
-    text = re.sub(written, lambda found: f'"{names[found[0][1:-1]]}"', space.source.text)
-    return text, tables
+    return re.sub(written, lambda found: f'"{names[found[0][1:-1]]}"', space.source.text)
 
 
 def _render(name: str, context: dict[str, object]) -> str:
@@ -177,7 +197,7 @@ def _toml(value: Scalar) -> str:
     return json.dumps(value, ensure_ascii=True) if isinstance(value, str) else repr(value)
 
 
-def config_text(compilation: Compilation) -> str:
+def config_text(compilation: Compilation, settings: Mapping[str, Scalar]) -> str:
     """`config.toml`: every setting with what it is, its unit, its source and its default."""
     method = compilation.method
     lines = [
@@ -190,7 +210,7 @@ def config_text(compilation: Compilation) -> str:
         for setting in method.settings:
             if setting.table != table:
                 continue
-            value = compilation.settings[setting.name]
+            value = settings[setting.name]
             unit = f" [{setting.unit}]" if setting.unit else ""
             words = f" One of {', '.join(setting.choices)}." if setting.choices else ""
             lines.append(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from zlib import crc32
 
@@ -158,6 +160,53 @@ def test_tables_of_one_name_from_two_folders_lie_beside_a_compiled_space_under_t
     assert 'latency("2-t.json") <= 2s' in files["space.nas"]
     assert files["t.json"] == read_table(tmp_path / "here/t.json").text()
     assert files["2-t.json"] == read_table(tmp_path / "t.json").text()
+
+
+@pytest.mark.parametrize("name", ["config.toml", "search.py", "space.nas", "nasdsl.lock", "runs"])
+def test_a_table_named_as_a_file_of_the_directory_takes_the_place_of_none(tmp_path: Path, name: str) -> None:
+    table = written(tiny(), tmp_path, name)
+    files = tiny(f'limit latency("{name}") <= 1s', tmp_path).compile("spos").files()
+    assert f'latency("2-{name}") <= 1s' in files["space.nas"]
+    assert files[f"2-{name}"] == table.text()
+    assert files.get(name) != table.text()
+
+
+def test_the_table_that_a_search_names_lies_in_the_directory(tmp_path: Path) -> None:
+    """Beside one of a limit that has its name; the search finds it wherever the directory is put."""
+    (tmp_path / "own").mkdir()
+    limiting = written(tiny(), tmp_path)
+    named = LatencyTable(
+        str(tmp_path / "own/times.json"), MACHINE, {k: 3 * v for k, v in limiting.entries.items()}
+    )
+    named.write()
+    settings = {"objective": "latency", "latency_table": named.path}
+    files = (
+        tiny('limit latency("times.json") <= 1s', tmp_path)
+        .compile("spos", settings={**settings, "evaluations": 4, "epochs": 1})
+        .files()
+    )
+    assert (files["times.json"], files["2-times.json"]) == (limiting.text(), named.text())
+    assert 'latency_table = "2-times.json"' in files["config.toml"]
+    assert json.loads(files["nasdsl.lock"])["files"].keys() >= {"times.json", "2-times.json"}
+    with pytest.raises(UserError, match="NAS605"):
+        tiny().compile("spos", settings={**settings, "latency_table": "none.json"}).files()
+
+    home, elsewhere = tmp_path / "compiled", tmp_path / "elsewhere"
+    home.mkdir()
+    (elsewhere / "mine").mkdir(parents=True)
+    for name, text in files.items():
+        (home / name).write_text(text, "utf-8")
+    Path(named.path).rename(elsewhere / "mine/times.json")
+    found = {}
+    for run, given in {"own": (), "mine": ("--set", "latency_table=mine/times.json")}.items():
+        line = [sys.executable, str(home / "search.py"), "--data", "digits", "--device", "cpu", *given]
+        line += ["--limit-batches", "1", "--out", run]
+        ended = subprocess.run(line, check=False, cwd=elsewhere, capture_output=True, text=True, timeout=250)
+        assert ended.returncode == 0, ended.stderr
+        judged = json.loads((elsewhere / run / "judged.json").read_text("utf-8"))
+        found[run] = [j["latency"] for j in judged]
+        assert found[run] == [tiny().costs("latency", named).at(j["choices"]) for j in judged]
+    assert found["own"] == found["mine"]
 
 
 def test_limits_by_two_tables_are_two_limits(tmp_path: Path) -> None:
