@@ -128,6 +128,7 @@ def test_an_unknown_name_is_a_wrong_command_line(name: str) -> None:
         ("imagefolder:.", ("vector", 4), "not an image"),
         ("no_such_package:make", GREY8, "no_such_package"),
         ("math:no_such_function", GREY8, "no_such_function"),
+        ("os:path", GREY8, "os:path: this is a module, not a function"),
         ("time:time", GREY8, "must return"),
         ("digits", ("vector", 63), "64|8, 8"),
         ("digits", ("sequence", 8, 8), "reads sequence"),

@@ -316,6 +316,8 @@ def _function(name: str) -> tuple[Split, Split]:
         function = getattr(importlib.import_module(package), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise Mistake(f"--data {name}: {error}") from None
+    if not callable(function):
+        raise Mistake(f"--data {name}: this is a {type(function).__name__}, not a function")
     made = function()  # what goes wrong inside is the user's own program: its traceback is what helps
     try:
         train, test = (_stack(part) for part in made)
