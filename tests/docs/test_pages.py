@@ -76,11 +76,16 @@ def test_the_table_of_methods_and_spaces_says_what_compiles() -> None:
             table.setdefault(space, {}).update(zip(methods, cells, strict=True))
     assert all(sorted(row) == sorted(METHODS) for row in table.values())
     assert sorted(table) == sorted(shipped_spaces())
-    for space, row in table.items():
+    for name, row in table.items():
+        space = nasdsl.load(name)
         for method, said in row.items():
+            chosen = METHODS.load(method)
             try:
-                nasdsl.load(space).compile(method)
+                if chosen.limits and method != "spos":  # the same passes as spos; what they take is asked
+                    chosen.fits(space.checked, chosen.resolve(space.checked, {}))
+                else:
+                    space.compile(method)
                 found = "yes"
             except nasdsl.UserError as error:
                 found = error.diagnostics[0].code
-            assert found == said, f"{space} {method}"
+            assert found == said, f"{name} {method}"
