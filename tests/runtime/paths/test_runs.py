@@ -299,7 +299,7 @@ def test_a_run_that_is_over_says_the_same_again_and_another_is_refused(
 def test_every_setting_changes_what_a_run_ends_with(
     folders: Mapping[str, Path], ended: Mapping[str, list[dict[str, Any]]]
 ) -> None:
-    assert set(CHANGES) == set(PATH_RULES) - {"name", "flip", "latency_table"}
+    assert set(CHANGES) == set(PATH_RULES) - {"name", "flip", "loader", "interpolation", "latency_table"}
     seen: dict[Any, str] = {}
     for (name, made), result in zip(trials(folders).items(), ended["trials"], strict=True):
         assert result["code"] == 0, (name, result["text"])
@@ -317,5 +317,5 @@ def test_methods_name_every_setting_once() -> None:
         assert sorted(set(names)) == sorted(names), name
     for name in METHOD_NAMES:
         searched = {s.name for s in METHODS.load(name).settings if s.table == "search"}
-        data = {"name", "augment", "pad", "flip"}
+        data = {"name", "augment", "pad", "flip", "loader", "interpolation"}
         assert searched == set(PATH_RULES) - data
