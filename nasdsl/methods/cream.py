@@ -30,7 +30,12 @@ CREAM = single_path_method(
     defaults={
         "distillation": ("board", "Cream, section 3.2"),
         "search": ("board", "Cream, abstract"),
+        "epochs": (120, f"{_CODE}, train.yaml"),
+        "batch_size": (1024, f"{_CODE}, train.yaml: 128 on each of 8 devices"),
         "weight_lr": (1.0, _CODE),
+        "weight_momentum": (0.9, f"{_CODE}, lib/config.py"),
+        "clip": (0.0, f"{_CODE}: none"),
+        "smoothing": (0.1, f"{_CODE}, lib/config.py"),
         "weight_decay": (1e-4, _CODE),
         "decay_norms": (False, _CODE),
         "nesterov": (True, _CODE),

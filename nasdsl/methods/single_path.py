@@ -1,12 +1,15 @@
 """Methods of single paths: one supernet, points on a few axes.
 
 Takes a method's own defaults, returns a `Method`. The axes: which paths a step trains (`sampler`), who
-teaches them (`distillation`), how the best path is found afterwards (`search`).
+teaches them (`distillation`), how the best path is found afterwards (`search`). Invariant: a setting that
+was changed changes what a search computes, or is refused.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from functools import partial
 
 import attrs
 
@@ -114,7 +117,14 @@ SEARCH = (
     ),
     Setting("evaluations", "search", 1000, "paths that are judged; the board judges its own", _FIND, low=1),
     Setting("population", "search", 50, "paths of a generation, or alive", _FIND, low=2),
-    Setting("parents", "search", 10, "paths that have offspring; of aging the tournament", _FIND, low=1),
+    Setting(
+        "parents",
+        "search",
+        10,
+        "paths that have offspring; of aging the tournament; nsga2 does not read it: `population` of its fronts have",
+        _FIND,
+        low=1,
+    ),
     Setting(
         "mutation", "search", 0.1, "probability that a decision of a mutant changes", _FIND, low=0, high=1
     ),
@@ -153,14 +163,50 @@ SEARCH = (
     ),
 )
 
+_Needs = tuple[tuple[str, tuple[str, ...]], ...]
+_BOARD: _Needs = (("distillation", ("board",)),)
+_META: _Needs = (*_BOARD, ("meta", ("full", "first")))
+_BINS: _Needs = (("sampler", ("bins",)),)
+
+READ_UNDER: Mapping[str, _Needs] = {
+    **dict.fromkeys(("board_size", "board_margin", "board_images", "meta", "meta_start", "legacy"), _BOARD),
+    **dict.fromkeys(("meta_interval", "meta_lr", "meta_rate"), _META),
+    **dict.fromkeys(("bin_low", "bin_high", "bins"), _BINS),
+    "paths": (("sampler", ("uniform", "bins", "sandwich")),),
+    "evaluations": (("search", ("evolution", "random", "aging", "nsga2")),),
+    "population": (("search", ("evolution", "aging", "nsga2")),),
+    "parents": (("search", ("evolution", "aging")),),
+    "mutation": (("search", ("evolution", "nsga2")),),
+    "latency_table": (("objective", ("latency",)),),
+}
+"""Settings that are not always read: the settings of the axes that they need, each with its values that read them."""
+
+MOST_AT_ONCE = 64
+"""Paths of one step of sampler=fair; a generated search refuses more as well."""
+
 
 def pipeline(space: CheckedSpace, settings: Mapping[str, Scalar]) -> tuple[Pass, ...]:
     """Decisions become switches; nothing is relaxed."""
     return (Switch(),)
 
 
-def fits(space: CheckedSpace, settings: Mapping[str, Scalar]) -> None:
-    """Raises UserError (NAS504) for what no path of a supernet can be cut to, NAS505 for settings that conflict."""
+def fits(
+    space: CheckedSpace,
+    settings: Mapping[str, Scalar],
+    *,
+    defaults: Mapping[str, Scalar],
+    variants: Mapping[str, Mapping[str, Scalar]],
+) -> None:
+    """Refuses what cannot be searched.
+
+    Args:
+        defaults: the method's own; they may go unread.
+        variants: what the presets set; that may as well.
+
+    Raises:
+        UserError: NAS504 for what no path of a supernet can be cut to, NAS505 for settings that conflict or that
+            nothing reads, NAS605 for latency without a table.
+    """
     if not space.table.decisions:
         raise UserError.plain(
             "NAS504",
@@ -182,6 +228,8 @@ def fits(space: CheckedSpace, settings: Mapping[str, Scalar]) -> None:
     if any(d.cases for d in sides) and sides[0] != sides[1]:
         raise _misfit(space, "an image that changes its size and is not square", None, "`image(3, s, s)`")
     _settings_fit(settings)
+    _all_read(settings, {**defaults, **variants.get(str(settings.get("preset")), {})})
+    _settings_fit_space(space, settings)
 
 
 def _fits(space: CheckedSpace, node: Op) -> None:
@@ -226,9 +274,65 @@ def _settings_fit(s: Mapping[str, Scalar]) -> None:
     if s["sampler"] == "sandwich" and int(s["paths"]) < 2:
         raise _conflict("sampler=sandwich", f"paths={s['paths']}", "largest and smallest are two: paths=4")
 
+    if s["distillation"] == "board" and int(s["batch_size"]) < 2 * int(s["board_images"]):
+        raise _conflict(
+            f"batch_size={s['batch_size']}",
+            f"board_images={s['board_images']}",
+            "a batch has two halves of board_images",
+            f"set batch_size={2 * int(s['board_images'])} or more, or fewer board_images",
+        )
+    if s["sampler"] == "bins" and not float(s["bin_low"]) < float(s["bin_high"]):
+        raise _conflict(
+            f"bin_low={float(s['bin_low']):g}",
+            f"bin_high={float(s['bin_high']):g}",
+            "bins have a width",
+            "set bin_low below bin_high",
+        )
 
-def _conflict(left: str, right: str, why: str) -> UserError:
-    return UserError.plain("NAS505", f"{left} does not go with {right}: {why}")
+
+def _all_read(s: Mapping[str, Scalar], defaults: Mapping[str, Scalar]) -> None:
+    """What was changed is read (NAS505)."""
+    for name, needs in READ_UNDER.items():
+        lacking = [(axis, values) for axis, values in needs if s[axis] not in values]
+        if not lacking or s[name] == defaults[name]:
+            continue
+        now = " and ".join(f"{axis}={s[axis]}" for axis, _ in lacking)
+        cure = " and ".join(f"{axis}={' or '.join(values)}" for axis, values in lacking)
+        back = f"{name}={_shown(defaults[name])}" if defaults[name] != "" else f"{name} out"
+        raise UserError.plain(
+            "NAS505",
+            f"{name}={_shown(s[name])} has no effect: nothing reads `{name}` under {now}",
+            help=f"set {cure}, or leave {back}",
+        )
+
+
+def _settings_fit_space(space: CheckedSpace, s: Mapping[str, Scalar]) -> None:
+    if s["sampler"] == "fair":
+        counts = sorted({len(d.values) for d in space.table.decisions})
+        if math.lcm(*counts) > MOST_AT_ONCE:
+            raise _conflict(
+                "sampler=fair",
+                f"space `{space.name}`",
+                f"its decisions have {', '.join(map(str, counts))} values, so a step would train "
+                f"{math.lcm(*counts):,} paths, more than {MOST_AT_ONCE}",
+                "set sampler=uniform, or give the decisions of the space equally many values",
+            )
+    if s["objective"] == "latency" and not s["latency_table"]:
+        named = {limit.table.path for limit in space.limits if limit.table is not None}
+        if len(named) != 1:
+            raise UserError.plain(
+                "NAS605",
+                f"objective=latency has no table: the limits of space `{space.name}` name {len(named) or 'none'}",
+                help="measure one with `nasdsl latency` and set latency_table=FILE",
+            )
+
+
+def _shown(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _conflict(left: str, right: str, why: str, cure: str | None = None) -> UserError:
+    return UserError.plain("NAS505", f"{left} does not go with {right}: {why}", help=cure)
 
 
 def single_path_method(
@@ -272,7 +376,7 @@ def single_path_method(
         differences=("the network has weights of its own; the path has those that it shares",),
         settings=(*settings, *RETRAIN, *DATA),
         pipeline=pipeline,
-        fits=fits,
+        fits=partial(fits, defaults={s.name: s.default for s in settings}, variants=variants or {}),
         variants=variants or {},
         recipes=RECIPES,
         template="paths.py.j2",

@@ -36,14 +36,13 @@ METHOD_NAMES = ("spos", "fairnas", "sandwich", "random", "evolution", "cream")
 SET = {
     "batch_size": 16,
     "weight_lr": 0.05,
-    "board_size": 4,
-    "meta_interval": 2,
-    "evaluations": 8,
-    "population": 4,
-    "parents": 2,
     "calibration_batches": 2,
     "judging_batches": 2,
 }
+FEW = {"evaluations": 8, "population": 4, "parents": 2}
+OWN = {"cream": {"board_size": 4, "meta_interval": 2}, "random": {"evaluations": 8}}
+SETS = {method: {**SET, **OWN.get(method, FEW)} for method in METHOD_NAMES}
+"""What every method is compiled with: settings that its search reads, others are refused."""
 LINE = ("--data", "digits", "--epochs", "2", "--limit-batches", "4", "--device", "cpu")
 STEPS = 8
 """Ticks until the search for the best path begins."""
@@ -56,7 +55,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     (place / "tiny.nas").write_text(SPACE)
     space = nasdsl.load(place / "tiny.nas")
     for method in METHOD_NAMES:
-        space.compile(method, settings=SET).write(place / method)
+        space.compile(method, settings=SETS[method]).write(place / method)
     return {method: place / method for method in METHOD_NAMES}
 
 
@@ -112,7 +111,7 @@ def check_files(folder: Path, run: Path, method: str) -> None:
 def inherits(folder: Path, run: Path, best: Mapping[str, Any]) -> None:
     """`model.py` with the inherited weights computes what the supernet computes at that path."""
     (weights,) = (run / "inherited").iterdir()
-    made = nasdsl.load(folder / "space.nas").compile(folder.name, settings=SET)
+    made = nasdsl.load(folder / "space.nas").compile(folder.name, settings=SETS[folder.name])
     net = made.supernet()
     net.load_state_dict(load_file(run / "supernet.safetensors"))
     model = load_model(run / "model.py").Network()
@@ -154,7 +153,7 @@ CHANGES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "meta_lr": ("cream", TAUGHT, {"meta_lr": 0.5}),
     "meta_rate": ("cream", TAUGHT, {"meta_rate": "weights"}),
     "legacy": ("cream", TAUGHT, {"legacy": True}),
-    "search": ("spos", PLAIN, {"search": "random"}),
+    "search": ("spos", PLAIN, {"search": "aging"}),
     "evaluations": ("spos", PLAIN, {"evaluations": 6}),
     "population": ("spos", PLAIN, {"population": 3}),
     "parents": ("spos", PLAIN, {"parents": 4}),
@@ -182,8 +181,10 @@ def trials(folders: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     return found
 
 
-KILLED = ("--set", "search=evolution")
+KILLED = tuple(w for n, v in {"search": "evolution", **FEW}.items() for w in ("--set", f"{n}={v}"))
 """What Cream is killed with: its board and meta-network first, then a generation that is half judged."""
+FRONT = ("--set", "search=nsga2", "--set", "parents=10")
+"""The front has no use for a number of parents, so that is what it is by itself."""
 
 
 def killed(folder: Path, name: str, line: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -203,7 +204,7 @@ def ended(folders: Mapping[str, Path], root: Path) -> Mapping[str, list[dict[str
     jobs = {
         "methods": [
             *(job(folder, "runs/0") for folder in folders.values()),
-            job(folders["fairnas"], "runs/front", "--set", "search=nsga2"),
+            job(folders["fairnas"], "runs/front", *FRONT),
         ],
         "killed": killed(folders["cream"], "runs/ordinary", KILLED),
         "others": [
@@ -275,7 +276,7 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
         ("cream", ("--set", "legacy=true", "--set", "meta=first")),
         ("evolution", ()),
         ("random", ("--set", "sampler=bins", "--set", "bin_low=1e4", "--set", "bin_high=4e4")),
-        ("fairnas", ("--set", "search=nsga2")),
+        ("fairnas", FRONT),
         ("sandwich", ("--precision", "bf16")),
     ],
 )
