@@ -33,6 +33,7 @@ from report import surroundings, table, write_json
 from scipy import stats
 
 import nasdsl
+from nasdsl.methods.single_path import READ_UNDER
 from nasdsl.runtime.paths.judging import Judge
 from nasdsl.runtime.paths.results import batches
 from nasdsl.runtime.search import bilevel
@@ -111,8 +112,10 @@ class Plan:
         return self.space.sample(self.args.paths, seed=2020)
 
     def program(self, method: str) -> Any:
-        known = {s.name for s in self.space.compile(method).compilation.method.settings}
-        return self.space.compile(method, settings={k: v for k, v in self.settings.items() if k in known})
+        own = self.space.compile(method).compilation.settings
+        at = {**own, **self.settings}  # what a method does not read, it refuses
+        read = {k for k in own if all(at[axis] in values for axis, values in READ_UNDER.get(k, ()))}
+        return self.space.compile(method, settings={k: v for k, v in self.settings.items() if k in read})
 
     def identity(self, seed: int) -> Found:
         settings = {k: v for k, v in self.settings.items() if not k.startswith("retrain")}
