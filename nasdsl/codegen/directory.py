@@ -37,8 +37,9 @@ _VERSIONS = ("torch", "torchvision", "lark", "attrs", "jinja2", "networkx", "num
 _KEYS = {"data": "name"}
 _TABLE = "latency_table"
 """The setting that names a file, of which the directory has a copy."""
-_WRITTEN = ("space.nas", "config.toml", "nasdsl.lock", "runs")
-"""What lies in the directory beside what `directory_files` renders."""
+_FILES = ("space.nas", "supernet.py", "search.py", "retrain.py", "config.toml", "rewrites.md", "README.md")
+_OWN = frozenset((*_FILES, "nasdsl.lock", "runs"))
+"""Names in the directory that no table may take."""
 
 
 class Compilation(Protocol):
@@ -72,14 +73,7 @@ class Compilation(Protocol):
 def directory_files(compilation: Compilation, passes: str) -> dict[str, str]:
     """Every file by name."""
     context = _context(compilation, passes)
-    own = {
-        "supernet.py": compilation.supernet.source,
-        "search.py": _render(compilation.method.template, context),
-        "retrain.py": _render("retrain.py.j2", context),
-        "rewrites.md": explained(compilation),
-        "README.md": _render("README.md.j2", context),
-    }
-    tables = _Tables({*own, *_WRITTEN})
+    tables = _Tables(_OWN)
     space = _beside(compilation.space, tables)
     settings = dict(compilation.settings)
     if path := str(settings.get(_TABLE) or ""):
@@ -87,8 +81,12 @@ def directory_files(compilation: Compilation, passes: str) -> dict[str, str]:
     texts = {
         "space.nas": space,
         **tables.texts,
-        **own,
+        "supernet.py": compilation.supernet.source,
+        "search.py": _render(compilation.method.template, context),
+        "retrain.py": _render("retrain.py.j2", context),
         "config.toml": config_text(compilation, settings),
+        "rewrites.md": explained(compilation),
+        "README.md": _render("README.md.j2", context),
     }
     texts["nasdsl.lock"] = lock_text(compilation, passes, texts)
     return texts
@@ -97,7 +95,7 @@ def directory_files(compilation: Compilation, passes: str) -> dict[str, str]:
 class _Tables:
     """Latency tables as they lie in the directory, by name: no two of one name, none in the place of a file."""
 
-    def __init__(self, taken: set[str]) -> None:
+    def __init__(self, taken: frozenset[str]) -> None:
         self._taken = taken
         self.texts: dict[str, str] = {}
 
