@@ -18,6 +18,8 @@ from nasdsl.codegen.source import PythonCode, Writer, comment, literal
 from nasdsl.codegen.variables import Variables
 from nasdsl.types import TensorType
 
+_PLACES = "the comments at the ends of lines name its lines."
+
 
 def supernet_code(
     title: str,
@@ -29,7 +31,7 @@ def supernet_code(
 ) -> PythonCode:
     """The text of `supernet.py`."""
     out = Writer()
-    _head(out, title, source_name, lowered)
+    _head(out, title, source_name, lowered, _PLACES)
     used = {"nasdsl.runtime.supernet:SupernetBase", *set().union(*(item.runtime for item in lowered))}
     used |= {f"nasdsl.runtime.standalone.blocks:{h}" for item in lowered for h in item.helpers}
     used |= set().union(*(made.runtime for made in variables.classes))
@@ -50,13 +52,11 @@ def supernet_code(
     return out.code()
 
 
-def _head(out: Writer, title: str, source_name: str, lowered: Sequence[Lowered]) -> None:
-    """The docstring and the imports from outside."""
+def _head(out: Writer, title: str, source_name: str, lowered: Sequence[Lowered], closing: str) -> None:
+    """The docstring, which ends with what there is to know of the file, and the imports from outside."""
     out.line(f'"""{comment(title)}')
     out.line()
-    out.line(
-        f"Written by nasdsl from {comment(source_name)}; the comments at the ends of lines name its lines."
-    )
+    out.line(f"Written by nasdsl from {comment(source_name)}; {closing}")
     out.line('"""')
     out.line()
     out.line("import torch")
@@ -138,7 +138,7 @@ def path_supernet_code(
     """
     root = lowered[-1]
     out = Writer()
-    _head(out, title, source_name, lowered)
+    _head(out, title, source_name, lowered, _PLACES)
     used = {"nasdsl.runtime.paths.supernet:PathSupernet", *set().union(*(i.runtime for i in lowered))}
     used |= {f"nasdsl.runtime.standalone.blocks:{h}" for item in lowered for h in item.helpers}
     if any(item.switches for item in lowered[:-1]):
@@ -227,16 +227,7 @@ def network_code(
     """
     root = lowered[-1]
     out = Writer()
-    out.line(f'"""{comment(title)}')
-    out.line()
-    out.line(f"Written by nasdsl from {comment(source_name)}; needs torch and nothing else.")
-    out.line('"""')
-    out.line()
-    out.line("import torch")
-    out.line("import torch.nn.functional as F  # noqa: F401")
-    out.line("from torch import nn")
-    _imports(out, lowered)
-    out.line()
+    _head(out, title, source_name, lowered, "needs torch and nothing else.")
     for name, value in constants.items():
         text = pformat(value, width=104, sort_dicts=False).encode("ascii", "backslashreplace").decode()
         out.line(f"{name} = {text}")
