@@ -31,8 +31,6 @@ from nasdsl.space.decisions import DecisionTable
 
 LOOKED_AT = 12
 """Random paths that times are a mean of, and that may keep more than the path of most multiply-adds."""
-MOST_AT_ONCE = 64
-"""Paths of one fair step, above which the sampler refuses (`nasdsl.runtime.paths.sampling`)."""
 
 Choices = dict[str, Choice]
 
@@ -92,8 +90,6 @@ def notes(compilation: Compilation, count: int) -> Iterator[str]:
     settings = compilation.settings
     paths = "one path a step" if count == 1 else f"{count} paths a step, one after the other"
     yield f"{paths}; memory is that of the largest path, time the mean of {LOOKED_AT} random ones"
-    if settings["sampler"] == "fair" and count > MOST_AT_ONCE:
-        yield f"sampler=fair will refuse: more than {MOST_AT_ONCE} paths a step"
     if settings["sampler"] == "bins":
         yield "paths are drawn from bins of costs; the mean is over uniform ones"
     if compilation.space.limits and settings["sampler"] in ("fair", "sandwich"):
@@ -113,7 +109,7 @@ def extreme(table: DecisionTable, costs: PathCosts, sign: int) -> Choices:
     genes = {d.path: d.values[-1 if sign > 0 else 0] for d in table.decisions}
 
     def cost(changed: Mapping[str, Choice]) -> int:
-        return sign * costs.at(made(table, {**genes, **changed}))
+        return sign * costs.at(_made(table, {**genes, **changed}))
 
     while True:
         before = dict(genes)
@@ -122,18 +118,12 @@ def extreme(table: DecisionTable, costs: PathCosts, sign: int) -> Choices:
             if cost({decision.path: best}) > cost({}):
                 genes[decision.path] = best
         if genes == before:
-            return made(table, genes)
+            return _made(table, genes)
 
 
-def made(table: DecisionTable, genes: Mapping[str, Choice]) -> Choices:
+def _made(table: DecisionTable, genes: Mapping[str, Choice]) -> Choices:
     """The decisions that exist under a value for every one."""
-    happened: set[Any] = set()
-    found: Choices = {}
-    for decision in table.decisions:
-        if decision.active(happened):
-            found[decision.path] = genes[decision.path]
-            happened.update(decision.taken(genes[decision.path]))
-    return found
+    return {d.path: genes[d.path] for d in table.active(genes)}
 
 
 def _drawn(compilation: Compilation) -> Iterator[Mapping[str, Choice]]:
@@ -178,4 +168,4 @@ def _numbers(compilation: Compilation, kind: type[Weight | State]) -> int:
     return total + (2 * len(counters) if kind is State else 0)
 
 
-__all__ = ["PathStep", "extreme", "made", "notes", "paths_of_a_step", "predict_path_step", "supernet_params"]
+__all__ = ["PathStep", "extreme", "notes", "paths_of_a_step", "predict_path_step", "supernet_params"]
