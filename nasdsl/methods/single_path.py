@@ -263,17 +263,29 @@ def _misfit(space: CheckedSpace, what: str, place: Span | Loc | None, cure: str)
 def _settings_fit(s: Mapping[str, Scalar]) -> None:
     if s["search"] == "board" and s["distillation"] != "board":
         raise _conflict(
-            "search=board", f"distillation={s['distillation']}", "only distillation=board keeps a board"
+            "search=board",
+            f"distillation={s['distillation']}",
+            "only distillation=board keeps a board",
+            "set distillation=board, or search=evolution",
         )
     if s["distillation"] == "inplace" and s["sampler"] != "sandwich":
         raise _conflict(
-            "distillation=inplace", f"sampler={s['sampler']}", "the largest path of a sandwich teaches"
+            "distillation=inplace",
+            f"sampler={s['sampler']}",
+            "the largest path of a sandwich teaches",
+            "set sampler=sandwich, or distillation=off",
         )
     if s["distillation"] == "board" and s["sampler"] in ("fair", "sandwich"):
-        raise _conflict("distillation=board", f"sampler={s['sampler']}", "the board judges one path a step")
+        raise _conflict(
+            "distillation=board",
+            f"sampler={s['sampler']}",
+            "the board judges one path a step",
+            "set sampler=uniform, or distillation=off",
+        )
     if s["sampler"] == "sandwich" and int(s["paths"]) < 2:
-        raise _conflict("sampler=sandwich", f"paths={s['paths']}", "largest and smallest are two: paths=4")
-
+        raise _conflict(
+            "sampler=sandwich", f"paths={s['paths']}", "largest and smallest are two", "set paths=4"
+        )
     if s["distillation"] == "board" and int(s["batch_size"]) < 2 * int(s["board_images"]):
         raise _conflict(
             f"batch_size={s['batch_size']}",
@@ -331,7 +343,7 @@ def _shown(value: Scalar) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _conflict(left: str, right: str, why: str, cure: str | None = None) -> UserError:
+def _conflict(left: str, right: str, why: str, cure: str) -> UserError:
     return UserError.plain("NAS505", f"{left} does not go with {right}: {why}", help=cure)
 
 
