@@ -27,12 +27,12 @@ from nasdsl.planning.footprint import FLOAT, Situation
 from nasdsl.planning.memory import MemoryEstimate, simulate
 from nasdsl.planning.time import Rates, TimeEstimate, seconds
 from nasdsl.planning.trace import Trace, trace
+from nasdsl.runtime.paths.choices import Choices
+from nasdsl.runtime.paths.choices import extreme as furthest
 from nasdsl.space.decisions import DecisionTable
 
 LOOKED_AT = 12
 """Random paths that times are a mean of, and that may keep more than the path of most multiply-adds."""
-
-Choices = dict[str, Choice]
 
 
 @attrs.frozen
@@ -106,19 +106,8 @@ def notes(compilation: Compilation, count: int) -> Iterator[str]:
 
 def extreme(table: DecisionTable, costs: PathCosts, sign: int) -> Choices:
     """The path of the largest (1) or smallest (-1) cost that changing one decision cannot pass."""
-    genes = {d.path: d.values[-1 if sign > 0 else 0] for d in table.decisions}
-
-    def cost(changed: Mapping[str, Choice]) -> int:
-        return sign * costs.at(_made(table, {**genes, **changed}))
-
-    while True:
-        before = dict(genes)
-        for decision in table.decisions:
-            best = max(decision.values, key=lambda v: cost({decision.path: v}))
-            if cost({decision.path: best}) > cost({}):
-                genes[decision.path] = best
-        if genes == before:
-            return _made(table, genes)
+    values = {d.path: d.values for d in table.decisions}
+    return furthest(values, lambda genes: _made(table, genes), costs.at, sign)
 
 
 def _made(table: DecisionTable, genes: Mapping[str, Choice]) -> Choices:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasdsl.runtime.paths.supernet import Choices, key_of
+from nasdsl.runtime.paths.choices import Choices, key_of
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasdsl.runtime.paths.board import Board, Entry
+from nasdsl.runtime.paths.choices import Choices
 from nasdsl.runtime.paths.matching import Batch, Matching, probabilities, soft_cross_entropy
 from nasdsl.runtime.paths.released import Released
 from nasdsl.runtime.paths.sampling import Draw, Sandwich, make_sampler
-from nasdsl.runtime.paths.supernet import Choices, PathSupernet
+from nasdsl.runtime.paths.supernet import PathSupernet
 from nasdsl.runtime.standalone.basics import Mistake
 from nasdsl.runtime.standalone.recipe import decay_groups, make_sgd
 

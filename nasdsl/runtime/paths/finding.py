@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nasdsl.runtime.paths.choices import Choices, key_of
 from nasdsl.runtime.paths.sampling import Draw
-from nasdsl.runtime.paths.supernet import Choices, key_of
 from nasdsl.runtime.standalone.basics import Mistake
 
 ATTEMPTS = 200

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from nasdsl.runtime.operators.elastic import batch_norms
 from nasdsl.runtime.paths.board import Board
-from nasdsl.runtime.paths.supernet import Choices, PathSupernet
+from nasdsl.runtime.paths.choices import Choices
+from nasdsl.runtime.paths.supernet import PathSupernet
 from nasdsl.runtime.search.undisturbed import kept
 
 Batch = tuple[Tensor, Tensor]

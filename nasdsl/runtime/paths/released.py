@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from nasdsl.runtime.operators.derivatives import twice
 from nasdsl.runtime.paths.board import Board
+from nasdsl.runtime.paths.choices import Choices
 from nasdsl.runtime.paths.matching import (
     Batch,
     Loss,
@@ -37,7 +38,7 @@ from nasdsl.runtime.paths.matching import (
     probabilities,
     soft_cross_entropy,
 )
-from nasdsl.runtime.paths.supernet import Choices, PathSupernet
+from nasdsl.runtime.paths.supernet import PathSupernet
 
 
 class Released(Matching):

@@ -17,7 +17,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from nasdsl.runtime.paths.supernet import Choices, made, values_of
+from nasdsl.runtime.paths.choices import Choices, extreme, made, values_of
 from nasdsl.runtime.standalone.basics import Mistake, stable_seed
 
 Cost = Callable[[Mapping[str, Any]], int]
@@ -118,15 +118,7 @@ class Draw:
 
     def extreme(self, sign: int) -> Choices:
         """The path of the largest (1) or smallest (-1) cost that changing one decision cannot pass."""
-        genes = {name: values[-1 if sign > 0 else 0] for name, values in self.values.items()}
-        while True:
-            before = dict(genes)
-            for name, values in self.values.items():
-                best = max(values, key=lambda v: sign * self.cost(self.path({**genes, name: v})))
-                if sign * self.cost(self.path({**genes, name: best})) > sign * self.cost(self.path(genes)):
-                    genes[name] = best
-            if genes == before:
-                return self.path(genes)
+        return extreme(self.values, self.path, self.cost, sign)
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the generator."""

@@ -8,16 +8,13 @@ tensor is made, no module is built, nothing is compiled; what the path does not 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
-from typing import Any, ClassVar, Union
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasdsl.runtime.operators.elastic import Elastic
-
-Choice = Union[str, tuple[str, ...]]
-Choices = dict[str, Choice]
+from nasdsl.runtime.paths.choices import Choice, Choices, made, values_of
 
 
 def total(terms: Sequence[Tensor]) -> Tensor:
@@ -141,32 +138,4 @@ def _tables(
     return {key: _Table([(p, values[p]) for p in paths], table) for key, (paths, table) in sizes.items()}
 
 
-def values_of(decision: Mapping[str, Any]) -> tuple[Choice, ...]:
-    """Everything that a path may say at a decision."""
-    options: tuple[str, ...] = tuple(decision["options"])
-    if decision["kind"] != "inputs":
-        return options
-    sizes = range(decision["low"], decision["high"] + 1)
-    return tuple(c for size in sizes for c in combinations(options, size))
-
-
-def made(decisions: Sequence[Mapping[str, Any]], at: Mapping[str, Choice]) -> Choices:
-    """The decisions that exist under the choices made before them."""
-    found: Choices = {}
-    for decision in decisions:
-        when = decision["when"]
-        if when is None or any(all(_taken(found.get(p), o) for p, o in guard) for guard in when):
-            found[decision["path"]] = at[decision["path"]]
-    return found
-
-
-def _taken(chosen: Choice | None, option: str) -> bool:
-    return chosen is not None and (chosen == option if isinstance(chosen, str) else option in chosen)
-
-
-def key_of(choices: Mapping[str, Choice]) -> tuple[tuple[str, Choice], ...]:
-    """A path as something that can be looked up: its decisions by name."""
-    return tuple(sorted(choices.items()))
-
-
-__all__ = ["Choice", "Choices", "Path", "PathSupernet", "key_of", "made", "total", "values_of"]
+__all__ = ["Path", "PathSupernet", "total"]

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 import nasdsl
 from nasdsl import Program, Space
 from nasdsl.runtime.paths.board import Board, Entry
+from nasdsl.runtime.paths.choices import Choices
 from nasdsl.runtime.paths.engine import PathEngine
 from nasdsl.runtime.paths.sampling import Draw
-from nasdsl.runtime.paths.supernet import Choices, PathSupernet
+from nasdsl.runtime.paths.supernet import PathSupernet
 
 SPACE = """
 space small {

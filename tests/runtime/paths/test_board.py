@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nasdsl.runtime.paths.board import Board, Entry
-from nasdsl.runtime.paths.supernet import key_of
+from nasdsl.runtime.paths.choices import key_of
 from tests.runtime.steps import same
 
 Offer = tuple[float, int, int]

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nasdsl.runtime.paths.choices import Choices, key_of
 from nasdsl.runtime.paths.finding import Aging, Evolution, Finder, Fronts, Given, Judged, Sampled, make_finder
 from nasdsl.runtime.paths.sampling import Draw
-from nasdsl.runtime.paths.supernet import Choices, key_of
 from nasdsl.runtime.standalone.basics import Mistake
 from tests.runtime.paths.test_sampling import decision, draw, weight
 

@@ -20,10 +20,11 @@ from torch.func import functional_call
 import nasdsl
 from nasdsl.runtime.operators.derivatives import twice
 from nasdsl.runtime.paths.board import Board
+from nasdsl.runtime.paths.choices import Choices
 from nasdsl.runtime.paths.engine import PathEngine
 from nasdsl.runtime.paths.matching import Matching
 from nasdsl.runtime.paths.released import Released
-from nasdsl.runtime.paths.supernet import Choices, PathSupernet
+from nasdsl.runtime.paths.supernet import PathSupernet
 from tests.runtime.paths import small
 from tests.runtime.paths.small import (
     FIRST,

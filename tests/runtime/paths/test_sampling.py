@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
+from nasdsl.runtime.paths.choices import Choices, values_of
 from nasdsl.runtime.paths.engine import PathEngine
 from nasdsl.runtime.paths.finding import make_finder
 from nasdsl.runtime.paths.sampling import Bins, Draw, Fair, Sandwich, Uniform, make_sampler
-from nasdsl.runtime.paths.supernet import Choices, values_of
 from nasdsl.runtime.standalone.basics import Mistake
 from tests.runtime.paths.small import CLASSES, batch, built, epoch_of, settings_of, supernet, used, values
 from tests.runtime.steps import same
