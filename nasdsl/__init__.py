@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nasdsl.api import Program as Program
     from nasdsl.api import Space as Space
-    from nasdsl.api import fit as fit
-    from nasdsl.api import load as load
-    from nasdsl.api import load_architecture as load_architecture
     from nasdsl.errors import NasError as NasError
     from nasdsl.errors import UserError as UserError
+    from nasdsl.opening import fit as fit
+    from nasdsl.opening import load as load
+    from nasdsl.opening import load_architecture as load_architecture
     from nasdsl.space.architecture import Architecture as Architecture
 
 __version__ = "0.1.0"
@@ -45,9 +45,9 @@ _HOMES = {
     "Program": "nasdsl.api",
     "Space": "nasdsl.api",
     "UserError": "nasdsl.errors",
-    "fit": "nasdsl.api",
-    "load": "nasdsl.api",
-    "load_architecture": "nasdsl.api",
+    "fit": "nasdsl.opening",
+    "load": "nasdsl.opening",
+    "load_architecture": "nasdsl.opening",
 }
 
 

@@ -1,6 +1,6 @@
-"""The Python interface: `load`, `Space`, `Program`.
+"""The Python interface: `Space`, `Program`.
 
-Takes paths and plain values, returns spaces, architectures and torch modules.
+Takes checked spaces (`nasdsl.opening` opens them) and plain values, returns architectures and torch modules.
 Invariant: a user's mistake is a `UserError`; torch is imported by the methods
 that make modules and by nothing else here, so counting and checking stay
 instant. What is only needed for compiling is imported where it is used, for the
@@ -9,9 +9,7 @@ same reason.
 
 from __future__ import annotations
 
-import json
 import random
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -21,15 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from nasdsl.diagnostics import Diagnostics, Source, did_you_mean
+from nasdsl.diagnostics import did_you_mean
 from nasdsl.errors import UserError
-from nasdsl.resources import shipped_architectures, shipped_spaces
-from nasdsl.space.architecture import Architecture, check_choices
-from nasdsl.space.checked import CheckedSpace, Limit, check_source
+from nasdsl.space.architecture import Architecture, architecture_text, check_choices, pairs
+from nasdsl.space.checked import CheckedSpace, Limit
 from nasdsl.space.decisions import Choice, Decision
 from nasdsl.space.measures import costs_words
 from nasdsl.space.notation import NOTATIONS, PublishedNotation
-from nasdsl.syntax.parse import read
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +33,6 @@ if TYPE_CHECKING:
     from nasdsl.compiler import Compilation
     from nasdsl.identity.costs import PathCosts
     from nasdsl.identity.distinct import Tally
-    from nasdsl.identity.fit import Fit, Range
     from nasdsl.identity.population import Population
     from nasdsl.space.latency import LatencyTable
     from nasdsl.tabular import Table
@@ -65,256 +60,6 @@ class Stats:
     activation_bytes: int
     zero_output: bool
     conventions: dict[str, dict[str, int]]
-
-
-def load(path: str | Path, /, *, allow_python: bool = False, **parameters: object) -> Space:
-    """Loads a space.
-
-    Args:
-        path: a `.nas` file, or the name of a shipped space such as "darts".
-        allow_python: whether `use python` in the file may import what it names, which runs its code.
-        parameters: values for the parameters of the space.
-
-    Raises:
-        UserError: with every diagnostic of the file.
-    """
-    return _whole(check_source(_read(path), parameters, allow_python))
-
-
-def load_architecture(
-    path: str | Path, text: str, /, *, allow_python: bool = False, **parameters: object
-) -> tuple[Space, Architecture]:
-    """Loads an architecture and the space it is of, at the parameters that it says.
-
-    Args:
-        path: as of `load`.
-        text: as of `Space.parse`; "cream_287" and its like name the published ones.
-        allow_python: as of `load`.
-        parameters: values for the parameters that the architecture says nothing of.
-
-    Raises:
-        UserError: as `load` and `Space.parse`; NAS402 where a parameter is said in two ways.
-    """
-    return _load_architecture(path, text, allow_python, parameters, timed=True)
-
-
-def load_untimed_architecture(
-    path: str | Path, text: str, allow_python: bool, parameters: Mapping[str, object]
-) -> tuple[Space, Architecture]:
-    """As `load_architecture`, of a space without its limits on latency."""
-    return _load_architecture(path, text, allow_python, parameters, timed=False)
-
-
-def _load_architecture(
-    path: str | Path, text: str, allow_python: bool, parameters: Mapping[str, object], timed: bool
-) -> tuple[Space, Architecture]:
-    said: Mapping[str, object] = {}
-    if not _is_notation(text):
-        read = Architecture.from_json(_architecture_text(text))
-        said = read.params
-        for name in said.keys() & parameters.keys():
-            if parameters[name] != said[name]:
-                raise UserError.plain(
-                    "NAS402",
-                    f"this architecture says {name}={_shown(said[name])}, which was set to "
-                    f"{_shown(parameters[name])}",
-                    help=f"leave {name} out, or take `params` out of a copy of the architecture",
-                )
-    try:
-        opened = {**said, **parameters}
-        space = (
-            load(path, allow_python=allow_python, **opened)
-            if timed
-            else load_untimed(path, allow_python, opened)
-        )
-    except UserError as error:
-        problem = error.diagnostics[0]
-        if problem.code == "NAS109" and any(f"`{n}`" in problem.message for n in said.keys() - parameters):
-            raise UserError.plain(
-                "NAS402",
-                f"this architecture was made for space `{read.space}` with {_pairs(said)}: {problem.message}",
-                help="load the space it was made for",
-            ) from None
-        raise
-    return space, space.parse(text)
-
-
-def fit(
-    path: str | Path,
-    /,
-    *,
-    between: tuple[float, float],
-    grow: Sequence[str | Range] = (),
-    shrink: Sequence[str | Range] = (),
-    measure: str = "macs",
-    table: str | Path | LatencyTable | None = None,
-    parameters: Mapping[str, object] | None = None,
-    allow_python: bool = False,
-) -> Fit:
-    """Parameters of a space at which its architectures cost what is wanted.
-
-    The space's own limits do not count: the parameters may be looked for to meet them.
-
-    Args:
-        path: as of `load`.
-        between: the budget, its lower and its upper end.
-        grow: parameters that start at their least value and grow in this order, as in
-            "depths[3..5] = 1..4".
-        shrink: parameters that start at their greatest value and shrink, one after the other, until the
-            smallest architecture is within the budget: "resolution = 64..224 step 32".
-        measure: `params`, `macs`, `depth` or `latency`, in microseconds.
-        table: of latencies, or its path; it needs the operations of the space at every parameter tried.
-        parameters: values for other parameters.
-        allow_python: as of `load`.
-
-    Raises:
-        UserError: NAS305 where no setting fits, NAS306 for an unknown measure, NAS109 for what is no
-            parameter that can be fitted, NAS310 where the range of a measure is not known, NAS605 or NAS606
-            for a table that is missing or lacks an entry.
-    """
-    from nasdsl.identity.fit import fit as fitted
-    from nasdsl.space.latency import read_table
-
-    given = dict(parameters or {})
-    if measure == "latency" and table is None:
-        raise UserError.plain(
-            "NAS605",
-            "a fit of latency needs a table of latencies",
-            help="measure one with `nasdsl latency` and name it: --table FILE",
-        )
-    times = read_table(table) if isinstance(table, (str, Path)) else table
-
-    def bounds(values: Mapping[str, object]) -> tuple[int, int]:
-        try:
-            costs = load_unlimited(path, allow_python, values).costs(measure, times)
-        except UserError as error:
-            problem = error.diagnostics[0]
-            if problem.code != "NAS606":
-                raise
-            where = f"{problem.message}, at {_pairs(values)}"
-            raise UserError([attrs.evolve(problem, message=where)]) from None
-        if costs.low is None or costs.high is None:
-            raise UserError.plain("NAS310", f"the range of {measure} is not known without looking at all")
-        return costs.low, costs.high
-
-    known = load_unlimited(path, allow_python, given).params
-    return fitted(bounds, known, given, between, grow, shrink, measure)
-
-
-def _is_notation(text: str) -> bool:
-    return any(notation.recognise(text) for notation in NOTATIONS.values())
-
-
-def _architecture_text(text: str) -> str:
-    """The JSON that is given, or that of the file or of the published architecture that is named."""
-    if text.lstrip().startswith("{"):
-        return text
-    try:
-        path = Path(text)
-        shipped = shipped_architectures()
-        if text in shipped and not path.is_file():
-            path = shipped[text]
-        return path.read_text("utf-8")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        hint = did_you_mean(text, shipped_architectures()) if "/" not in text else ""
-        raise UserError.plain(
-            "NAS005",
-            f"no architecture in {text[:60]!r}: {reason}{hint}",
-            help="give a path to an architecture's JSON, the JSON, a notation of the space, "
-            "or the name of a published one",
-        ) from None
-
-
-def _shown(value: object) -> str:
-    """A value of a parameter as `--param` takes it."""
-    return json.dumps(value, separators=(",", ":"))
-
-
-def _pairs(values: Mapping[str, object]) -> str:
-    return ", ".join(f"{name}={_shown(value)}" for name, value in values.items())
-
-
-def load_untimed(path: str | Path, allow_python: bool, parameters: Mapping[str, object]) -> Space:
-    """A space without its limits on latency, whose tables may not be there yet. Raises UserError as `load`."""
-    return _whole(check_source(_read(path), parameters, allow_python, timed=False))
-
-
-def load_unlimited(path: str | Path, allow_python: bool, parameters: Mapping[str, object]) -> Space:
-    """A space without its limits, which other parameters may be looked for to meet. Raises UserError as `load`."""
-    return _whole(check_source(_read(path), parameters, allow_python, limited=False))
-
-
-def _whole(checked: tuple[CheckedSpace | None, Diagnostics]) -> Space:
-    space, diagnostics = checked
-    diagnostics.raise_if_errors()
-    if space is None:
-        raise UserError(diagnostics.items)
-    return Space(space)
-
-
-def check_file(
-    path: str | Path, parameters: Mapping[str, object] | None = None, allow_python: bool = False
-) -> Diagnostics:
-    """Every diagnostic of a file. Raises UserError (NAS005) for one that cannot be read."""
-    return check_source(_read(path), parameters, allow_python)[1]
-
-
-def _read(path: str | Path) -> Source:
-    file = Path(path)
-    shipped = shipped_spaces()
-    if str(path) in shipped and not file.is_file():
-        file = shipped[str(path)]
-    diagnostics = Diagnostics()
-    source = read(file, diagnostics)
-    if source is None:
-        problem = diagnostics.items[0]
-        hint = did_you_mean(str(path), shipped) if "/" not in str(path) and problem.help is None else ""
-        raise UserError([attrs.evolve(problem, message=problem.message + hint)])
-    return source if file == Path(path) else Source(file.name, source.text)
-
-
-def ir_text(
-    path: str | Path,
-    parameters: Mapping[str, object] | None = None,
-    *,
-    method: str | None = None,
-    settings: Mapping[str, object] | None = None,
-    passes: str = "",
-    after: str | None = None,
-    after_all: bool = False,
-    allow_python: bool = False,
-) -> str:
-    """The IR of a space as text: at the start, at the end of a method's passes, or after some of them."""
-    from nasdsl.ir.text import print_module
-
-    space = load(path, allow_python=allow_python, **dict(parameters or {}))
-    if method is None:
-        return print_module(space.checked.module)
-    stages = space.compile(method, passes=passes, settings=settings or {}).compilation.stages
-    if after_all:
-        return "\n".join(f"# after {name}\n{print_module(module)}" for name, module in stages)
-    if after is None:
-        return print_module(stages[-1][1])
-    chosen = dict(stages)
-    if after not in chosen:
-        raise UserError.plain("NAS503", f"no pass `{after}` runs here{did_you_mean(after, chosen)}")
-    return print_module(chosen[after])
-
-
-def read_ir(text: str) -> str:
-    """Reads IR text, verifies it and prints it again. Raises UserError (NAS001) or VerifyError."""
-    from nasdsl.ir.text import parse_module, print_module
-    from nasdsl.ir.verify import verify
-
-    printed = []
-    # `--after-all` prints one module after another, each under a line `# after PASS`.
-    for head, body in re.findall(r"(# after \w+\n)?((?:(?!# after ).*\n?)*)", text):
-        if body.strip():
-            module = parse_module(body)
-            verify(module, "reading")
-            printed.append(head + print_module(module))
-    return "\n".join(printed) if printed else print_module(parse_module(text))
 
 
 class Space:
@@ -495,13 +240,13 @@ class Space:
         for notation in NOTATIONS.values():
             if notation.recognise(text):
                 return self.architecture(self._notation(notation.name).read(self.checked.table, text))
-        read = Architecture.from_json(_architecture_text(text))
+        read = Architecture.from_json(architecture_text(text))
         other = {n: v for n, v in read.params.items() if self.params.get(n) != v}
         if other:
             raise UserError.plain(
                 "NAS402",
-                f"this architecture is of `{read.space}` with {_pairs(other)}, which is not what "
-                f"`{self.name}` was loaded with ({_pairs(self.params)})",
+                f"this architecture is of `{read.space}` with {pairs(other)}, which is not what "
+                f"`{self.name}` was loaded with ({pairs(self.params)})",
                 help="`nasdsl.load_architecture`, and every verb with --arch, loads the space as the architecture says",
             )
         if read.fingerprint != self.fingerprint:

@@ -27,13 +27,13 @@ def configure(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Checks every file, whatever is wrong with those before it."""
-    from nasdsl import api
+    from nasdsl import opening
 
     params = assignments("--param", args.param)
     found: list[Diagnostic] = []
     for file in args.files:
         try:
-            items = tuple(api.check_file(file, params, args.allow_python).items)
+            items = tuple(opening.check_file(file, params, args.allow_python).items)
         except UserError as error:
             items = error.diagnostics
         found.extend(items)

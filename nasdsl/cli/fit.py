@@ -66,9 +66,9 @@ def configure(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fits."""
-    from nasdsl import api
+    from nasdsl import opening
 
-    found = api.fit(
+    found = opening.fit(
         args.file,
         between=args.between,
         grow=args.grow,

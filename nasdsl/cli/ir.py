@@ -34,9 +34,9 @@ def run(args: argparse.Namespace) -> int:
         return _read_back(args)
     if args.method is None and (args.after or args.after_all or args.settings or args.passes):
         raise CommandLineError("--after, --after-all, --set and --pass need --method: passes belong to one")
-    from nasdsl import api
+    from nasdsl import opening
 
-    text = api.ir_text(
+    text = opening.ir_text(
         args.file,
         assignments("--param", args.param),
         allow_python=args.allow_python,
@@ -53,10 +53,10 @@ def run(args: argparse.Namespace) -> int:
 def _read_back(args: argparse.Namespace) -> int:
     if any((args.param, args.method, args.settings, args.passes, args.after, args.after_all)):
         raise CommandLineError("`nasdsl ir -` reads IR text from standard input and takes no other option")
-    from nasdsl import api
+    from nasdsl import opening
 
     try:
-        print(api.read_ir(sys.stdin.read()).rstrip("\n"))
+        print(opening.read_ir(sys.stdin.read()).rstrip("\n"))
     except VerifyError as error:
         # From a file this would be a bug of a pass; here the text is the user's own.
         print(f"the IR breaks a rule of its stage: {error}", file=sys.stderr)

@@ -88,9 +88,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _load(args: argparse.Namespace) -> Space:
     """The space without its limits on latency: their tables may be what is to be measured."""
-    from nasdsl import api
+    from nasdsl import opening
 
-    return api.load_untimed(args.file, args.allow_python, assignments("--param", args.param))
+    return opening.load_untimed(args.file, args.allow_python, assignments("--param", args.param))
 
 
 def _measure(args: argparse.Namespace) -> int:
@@ -198,11 +198,11 @@ def _print_table(table: LatencyTable, units: int, had: int) -> None:
 
 
 def _look_up(args: argparse.Namespace) -> int:
-    from nasdsl import api
+    from nasdsl import opening
     from nasdsl.space.latency import read_table
 
     params = assignments("--param", args.param)
-    space, arch = api.load_untimed_architecture(args.file, args.arch, args.allow_python, params)
+    space, arch = opening.load_untimed_architecture(args.file, args.arch, args.allow_python, params)
     table = read_table(args.table)
     predicted = space.costs("latency", table).at(arch.choices)
     found: dict[str, object] = {"predicted": predicted}

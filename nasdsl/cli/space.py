@@ -22,17 +22,17 @@ DISTINCT_PUBLISHED = "--distinct=published"
 
 def load(file: str, params: Mapping[str, Value], allow_python: bool = False) -> Space:
     """The space of a file or of a shipped name, with its parameters set."""
-    from nasdsl import api
+    from nasdsl import opening
 
-    return api.load(file, allow_python=allow_python, **params)
+    return opening.load(file, allow_python=allow_python, **params)
 
 
 def load_architecture(args: argparse.Namespace) -> tuple[Space, Architecture]:
     """The space of FILE and the architecture of --arch, which may say parameters of the space."""
-    from nasdsl import api
+    from nasdsl import opening
 
     params = assignments("--param", args.param)
-    return api.load_architecture(args.file, args.arch, allow_python=args.allow_python, **params)
+    return opening.load_architecture(args.file, args.arch, allow_python=args.allow_python, **params)
 
 
 def distinct(args: argparse.Namespace) -> bool | str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from nasdsl.api import load
+from nasdsl.opening import load
 from nasdsl.planning.footprint import FLOAT
 from nasdsl.planning.time import Rates, predict_time
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from nasdsl.api import Program, load
+from nasdsl.api import Program
 from nasdsl.errors import UserError
+from nasdsl.opening import load
 from nasdsl.space.decisions import Choice
 from nasdsl.tabular.reading import file_digest
 

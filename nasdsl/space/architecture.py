@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +18,7 @@ import attrs
 
 from nasdsl.diagnostics import did_you_mean
 from nasdsl.errors import UserError
+from nasdsl.resources import shipped_architectures
 from nasdsl.space.decisions import Choice, Decision, DecisionTable
 
 
@@ -165,3 +167,33 @@ def _check_value(decision: Decision, value: Choice) -> None:
 
 def _misfit(message: str) -> UserError:
     return UserError.plain("NAS401", message)
+
+
+def architecture_text(text: str) -> str:
+    """The JSON that is given, or that of the file or of the published architecture that is named."""
+    if text.lstrip().startswith("{"):
+        return text
+    try:
+        path = Path(text)
+        shipped = shipped_architectures()
+        if text in shipped and not path.is_file():
+            path = shipped[text]
+        return path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        hint = did_you_mean(text, shipped_architectures()) if "/" not in text else ""
+        raise UserError.plain(
+            "NAS005",
+            f"no architecture in {text[:60]!r}: {reason}{hint}",
+            help="give a path to an architecture's JSON, the JSON, a notation of the space, "
+            "or the name of a published one",
+        ) from None
+
+
+def shown(value: object) -> str:
+    """A value of a parameter as `--param` takes it."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def pairs(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={shown(value)}" for name, value in values.items())

@@ -20,7 +20,7 @@ LAYERS = (
     ("passes",),
     ("identity", "methods", "tabular"),
     ("codegen",),
-    ("compiler", "planning", "api", "drawing", "ranking"),
+    ("compiler", "planning", "api", "opening", "drawing", "ranking"),
     ("lsp",),
     ("cli", "__main__"),
 )

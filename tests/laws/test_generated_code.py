@@ -61,12 +61,12 @@ def test_no_zero_is_computed() -> None:
 
 
 def test_ir_text_after_every_pass_reads_back() -> None:
-    from nasdsl import api
+    from nasdsl import opening
 
     space = nasdsl.load("nasbench201", N=1)
-    text = api.ir_text("nasbench201", {"N": 1}, method="toponas", after_all=True)
+    text = opening.ir_text("nasbench201", {"N": 1}, method="toponas", after_all=True)
     passes = space.compile("toponas").compilation.passes
     assert text.count("# after ") == 1 + len(passes) > 5
-    assert api.read_ir(text) == text
-    alone = api.ir_text("darts", {"layers": 3})
-    assert api.read_ir(alone) == alone
+    assert opening.read_ir(text) == text
+    alone = opening.ir_text("darts", {"layers": 3})
+    assert opening.read_ir(alone) == alone
