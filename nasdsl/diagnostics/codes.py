@@ -85,6 +85,7 @@ _TITLES = {
     "NAS605": "no latency table, or one of another machine",
     "NAS606": "latency table without an entry that is needed",
     "NAS607": "a run that cannot be ranked",
+    "NAS608": "an architecture could not be scored",
     "NAS901": "not yet available",
 }
 

@@ -37,6 +37,7 @@ ELSEWHERE = {
     "NAS604": "a table, tests/tabular/test_kinds.py",
     "NAS606": "a table, tests/laws/test_latency.py",
     "NAS607": "a run, tests/ranking/test_verb.py",
+    "NAS608": "a score, tests/scoring/test_command.py",
     "NAS901": "a command, tests/cli/test_dispatch.py",
 }
 """Codes that no text of a space can cause alone: what they need, and they are tested with that."""

@@ -20,7 +20,7 @@ LAYERS = (
     ("passes",),
     ("identity", "methods", "tabular"),
     ("codegen",),
-    ("compiler", "planning", "api", "opening", "drawing", "ranking"),
+    ("compiler", "planning", "api", "opening", "drawing", "ranking", "scoring"),
     ("lsp",),
     ("cli", "__main__"),
 )
