@@ -10,7 +10,7 @@ same reason.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from hashlib import sha256
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from nasdsl.identity.distinct import Tally
     from nasdsl.identity.population import Population
     from nasdsl.space.latency import LatencyTable
+    from nasdsl.subspace.value import Subspace
     from nasdsl.tabular import Table
 
 
@@ -63,10 +64,15 @@ class Stats:
 
 
 class Space:
-    """A checked search space at one setting of its parameters."""
+    """A checked search space at one setting of its parameters, or a part of it.
 
-    def __init__(self, checked: CheckedSpace) -> None:
+    Attributes:
+        subspace: the part that counts, None for the whole (see `within`).
+    """
+
+    def __init__(self, checked: CheckedSpace, subspace: Subspace | None = None) -> None:
         self.checked = checked
+        self.subspace = subspace
         self._tallies: dict[bool | str, Tally] = {}
 
     @property
@@ -87,6 +93,11 @@ class Space:
     def fingerprint(self) -> str:
         """A hash of what the space is, comments and places left out."""
         return self.checked.fingerprint
+
+    @property
+    def within_digest(self) -> str:
+        """A hash of the part that counts, "" for the whole space; the fingerprint is that of the whole space."""
+        return "" if self.subspace is None else self.subspace.digest
 
     @property
     def notation(self) -> str | None:
@@ -117,6 +128,12 @@ class Space:
                 )
             if distinct == "published":
                 raise UserError.plain("NAS403", "a published notion of sameness is of whole architectures")
+            if self.subspace is not None:
+                raise UserError.plain(
+                    "NAS310",
+                    f"a sub-space is of whole architectures: what it leaves of `{cell}` alone is not counted",
+                    help="count without the cell",
+                )
             mine = restrict(table, cell)
             if not distinct and len(mine.decisions) < len(table.decisions):
                 return Encodings(mine).count()
@@ -151,7 +168,54 @@ class Space:
         """All architectures within the limits, with neighbours, distances and fingerprints."""
         from nasdsl.identity.population import Population
 
-        return Population(self.checked)
+        return Population(self.checked, self.subspace)
+
+    def within(self, part: Subspace | str | Path) -> Space:
+        """The same space, of which only a part counts: a sub-space or a file of one.
+
+        Everything that counts, draws, checks or compares architectures keeps to it and to the limits; within
+        twice is within both.
+
+        Raises:
+            UserError: NAS404 for a part that does not fit the space, NAS005 for a file that cannot be read.
+        """
+        from nasdsl.subspace.files import fitted
+
+        found = self.read_subspace(part) if isinstance(part, (str, Path)) else fitted(part, self.checked)
+        return Space(self.checked, found if self.subspace is None else self.subspace & found)
+
+    def members(self, architectures: Iterable[Architecture]) -> Subspace:
+        """The sub-space that holds some architectures. Raises UserError (NAS401, NAS404 for none)."""
+        from nasdsl.subspace.files import members
+
+        return members(self.checked, (a.choices for a in architectures))
+
+    def balls(self, architectures: Iterable[Architecture], radius: int) -> Subspace:
+        """The sub-space of everything within some edits (`Population.edits`) of one of these architectures.
+
+        Raises:
+            UserError: NAS401 for what is no architecture, NAS404 for none, or for a radius below 0.
+        """
+        from nasdsl.subspace.files import balls
+
+        return balls(self.checked, (a.choices for a in architectures), radius)
+
+    def restriction(self, allowed: Mapping[str, Sequence[Any]]) -> Subspace:
+        """The sub-space in which some decisions take some of their values only. Raises UserError (NAS404).
+
+        Args:
+            allowed: decision to values; for a choice of inputs each value is a sequence of inputs. A decision
+                that is not made is free.
+        """
+        from nasdsl.subspace.files import restriction
+
+        return restriction(self.checked, allowed)
+
+    def read_subspace(self, path: str | Path) -> Subspace:
+        """The sub-space of a file that `Subspace.write` wrote. Raises UserError (NAS404, NAS005)."""
+        from nasdsl.subspace.files import read_subspace
+
+        return read_subspace(path, self.checked)
 
     def sample(self, n: int, seed: int = 0, distinct: bool | str = False) -> list[Architecture]:
         """`n` architectures, uniform over encodings, or over distinct ones; the same seed gives the same.
@@ -162,7 +226,11 @@ class Space:
         found = self.tally(distinct)
         if found.draw is None:
             what = (
-                "no architecture is within the limits" if found.high == 0 else "distinct ones cannot be drawn"
+                "no architecture is within the limits and the sub-space"
+                if found.high == 0 and self.subspace is not None
+                else "no architecture is within the limits"
+                if found.high == 0
+                else "distinct ones cannot be drawn"
             )
             raise UserError.plain("NAS310", f"{what} ({found.how})")
         rng = random.Random(seed)
@@ -217,10 +285,20 @@ class Space:
         return Architecture(self.name, self.fingerprint, choices)
 
     def architecture(self, choices: Mapping[str, Any]) -> Architecture:
-        """Choices as an architecture of this space. Raises UserError (NAS401), also for a limit not met."""
+        """Choices as an architecture of this space.
+
+        Raises:
+            UserError: NAS401, also for a limit not met; NAS405 for one outside the part that counts.
+        """
         arch = self._architecture(check_choices(self.checked.table, choices))
         if self.checked.limits:
             self._within_limits(arch)
+        if self.subspace is not None and not self.subspace.contains(arch.choices):
+            raise UserError.plain(
+                "NAS405",
+                f"this architecture of `{self.name}` is outside the sub-space",
+                help="take one of the sub-space, `nasdsl sample` with the same --within draws some; or leave it out",
+            )
         return arch
 
     def _within_limits(self, arch: Architecture) -> None:
@@ -253,6 +331,8 @@ class Space:
             try:
                 return attrs.evolve(self.architecture(read.choices), params=read.params)
             except UserError as error:
+                if error.diagnostics[0].code == "NAS405":
+                    raise
                 raise UserError.plain(
                     "NAS402",
                     f"this architecture was made for space `{read.space}` (fingerprint {read.fingerprint}) and "
@@ -357,8 +437,9 @@ class Space:
         return tuple((limit, self.costs(limit.measure, limit.table)) for limit in self.checked.limits)
 
     def allows(self, choices: Mapping[str, Choice]) -> bool:
-        """Whether an architecture, given by its choices, is within the limits of the space."""
-        return all(limit.holds(costs.at(choices)) for limit, costs in self._limits)
+        """Whether an architecture, given by its choices, is within the limits of the space and the part that counts."""
+        inside = all(limit.holds(costs.at(choices)) for limit, costs in self._limits)
+        return inside and (self.subspace is None or self.subspace.contains(choices))
 
     def table(self, name: str | Path, metric: str | None = None) -> Table:
         """A table of results for architectures of this space: look-ups instead of training.

@@ -73,6 +73,8 @@ _TITLES = {
     "NAS401": "architecture does not fit the space",
     "NAS402": "architecture of another space",
     "NAS403": "the space declares no such notation",
+    "NAS404": "sub-space does not fit the space",
+    "NAS405": "architecture outside the sub-space",
     "NAS501": "unknown method",
     "NAS502": "unknown setting or unfit value",
     "NAS503": "unknown pass",

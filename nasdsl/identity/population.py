@@ -1,7 +1,7 @@
 """The architectures of a space: counted, drawn, compared, limits respected.
 
-Takes a checked space, returns integers and choices. Invariant: what is counted is what is
-drawn from; a count is exact, or a `Tally` whose bounds differ, or refused with NAS310.
+Takes a checked space, and a part of it where only that counts; returns integers and choices. Invariant:
+what is counted is what is drawn from; a count is exact, or a `Tally` whose bounds differ, or refused with NAS310.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from nasdsl.identity.costs import PathCosts, Tree, cost_tree
 from nasdsl.identity.distinct import MAX_ENUMERATED, SAMPLES, Tally, settled_table, tally
 from nasdsl.identity.edges import LiveEdges
 from nasdsl.identity.encodings import Encodings, restrict
+from nasdsl.identity.parts import Part, kept
 from nasdsl.identity.patterns import Cell, NotByPatternsError, Patterns
 from nasdsl.identity.published import published_tally
 from nasdsl.identity.segments import decisions_of
@@ -49,17 +50,22 @@ class _Case:
 
 
 class Population:
-    """All architectures of a space that its limits allow."""
+    """All architectures of a space that its limits allow, or those of them that a part of it has."""
 
-    def __init__(self, space: CheckedSpace) -> None:
+    def __init__(self, space: CheckedSpace, part: Part | None = None) -> None:
         self.space = space
         self.table = space.table
+        self.part = part
 
     # --- encodings -----------------------------------------------------------
 
     @cached_property
     def tally(self) -> Tally:
-        """The number of encodings within the limits, and a way to draw one."""
+        """The number of encodings within the limits and the part, and a way to draw one."""
+        if self.part is not None:
+            if not self.space.limits:
+                return self.part.tally()
+            return kept(self.part, Population(self.space).tally, self._meets_limits, MAX_CHECKED)
         encodings = Encodings(self.table)
         if not self.space.limits:
             total = encodings.count()
@@ -75,7 +81,10 @@ class Population:
         return Tally(len(found), len(found), "by enumeration", draw)
 
     def meets(self, choices: Mapping[str, Choice]) -> bool:
-        """Whether an architecture is within the limits."""
+        """Whether an architecture is within the limits, and in the part."""
+        return self._meets_limits(choices) and (self.part is None or self.part.contains(choices))
+
+    def _meets_limits(self, choices: Mapping[str, Choice]) -> bool:
         return all(limit.holds(self.value(limit, choices)) for limit in self.space.limits)
 
     def value(self, limit: Limit, choices: Mapping[str, Choice]) -> int:
@@ -252,6 +261,8 @@ class Population:
         """
         if published:
             return self._published()
+        if self.part is not None:
+            return self._distinct_inside(self.part)
         if not self.space.limits:
             return tally(self.space.module, self.table)
         encodings = self.tally
@@ -274,8 +285,32 @@ class Population:
         seen = len({self.fingerprint(draw(rng)) for _ in range(SAMPLES)}) if draw is not None else 0
         return Tally(seen, min(whole.high, encodings.high), "bounds only: limits beside symmetries")
 
+    def _distinct_inside(self, part: Part) -> Tally:
+        """Distinct architectures of a part: one by one where it is small, else by those of the whole space."""
+        encodings = self.tally
+        if part.listed is not None and part.listed <= MAX_ENUMERATED // 3:
+            found: dict[Hashable, Choices] = {}
+            for choices in map(part.member, range(part.listed)):
+                if self._meets_limits(choices):
+                    found.setdefault(certificate(form_of(self.space.module, choices)), choices)
+            every = list(found.values())
+            draw = (lambda rng: dict(rng.choice(every))) if every else None
+            return Tally(len(every), len(every), "by enumeration", draw)
+        whole = tally(self.space.module, self.table)
+        if whole.exact and whole.high == Encodings(self.table).count():
+            return encodings
+        rng, drawn = random.Random(0), encodings.draw
+        seen = len({self.fingerprint(drawn(rng)) for _ in range(SAMPLES)}) if drawn is not None else 0
+        return Tally(seen, min(whole.high, encodings.high), "bounds only: a part beside symmetries")
+
     def _published(self) -> Tally:
         notion = self.space.distinct_by
+        if self.part is not None and notion is not None:
+            raise UserError.plain(
+                "NAS403",
+                f"`distinct by {notion}` counts whole spaces, not a sub-space",
+                help="`--distinct` counts the different networks of a sub-space",
+            )
         if notion is None:
             raise UserError.plain(
                 "NAS403",
@@ -321,7 +356,7 @@ class Population:
     # --- neighbours and distance ---------------------------------------------
 
     def neighbours(self, choices: Mapping[str, Choice]) -> Iterator[Choices]:
-        """Every architecture that differs by one decision, within the limits.
+        """Every architecture that differs by one decision, within the limits and the part.
 
         Where the new value makes further decisions, each of them takes its first value; where it
         makes some absent, they are left out. For a choice of inputs one input is exchanged, added or
@@ -332,7 +367,7 @@ class Population:
                 continue
             for value in _near(decision, choices[decision.path]):
                 found = self._completed({**choices, decision.path: value})
-                if not self.space.limits or self.meets(found):
+                if self.meets(found):
                     yield found
 
     def _completed(self, choices: Mapping[str, Choice]) -> Choices:
@@ -359,6 +394,21 @@ class Population:
                 total += _exchanges(tuple(a), tuple(b))
             else:
                 total += 1
+        return total
+
+    def edits(self, left: Mapping[str, Choice], right: Mapping[str, Choice]) -> int:
+        """Decisions that both make and in which they differ; inputs by exchanges, as in `distance`.
+
+        What only one of the two makes costs nothing: it came with a decision that differs. So it is 0 exactly
+        for equal choices, and equals `distance` where no decision is conditional; where decisions come and go
+        it is no metric, as a third architecture that makes few of them can be near to both.
+        """
+        total = 0
+        for decision in self.table.decisions:
+            a, b = left.get(decision.path), right.get(decision.path)
+            if a is None or b is None or a == b:
+                continue
+            total += _exchanges(tuple(a), tuple(b)) if decision.kind == "inputs" else 1
         return total
 
 

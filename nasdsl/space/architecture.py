@@ -112,9 +112,7 @@ def check_choices(table: DecisionTable, choices: Mapping[str, Any]) -> dict[str,
     for path in choices:
         if path not in table.by_path:
             raise _misfit(f"the space has no decision `{path}`{did_you_mean(path, table.by_path)}")
-    plain = {k: _option(table.by_path[k], _plain(v)) for k, v in choices.items()}
-    for path, value in plain.items():
-        _check_value(table.by_path[path], value)
+    plain = {k: checked_value(table.by_path[k], v) for k, v in choices.items()}
     active = table.active(plain)
     kept: dict[str, Choice] = {}
     for decision in active:
@@ -127,6 +125,13 @@ def check_choices(table: DecisionTable, choices: Mapping[str, Any]) -> dict[str,
     if idle:
         raise _misfit(f"decision `{idle[0]}` does not exist here: what it belongs to is not chosen")
     return kept
+
+
+def checked_value(decision: Decision, value: Any) -> Choice:
+    """A value as the decision has it. Raises UserError (NAS401) where it has none like it."""
+    meant = _option(decision, _plain(value))
+    _check_value(decision, meant)
+    return meant
 
 
 def _option(decision: Decision, value: Choice) -> Choice:

@@ -26,6 +26,8 @@ ELSEWHERE = {
     "NAS401": "an architecture",
     "NAS402": "an architecture",
     "NAS403": "an architecture",
+    "NAS404": "a sub-space, tests/subspace/test_files.py",
+    "NAS405": "an architecture, tests/subspace/test_within.py",
     "NAS501": "a method",
     "NAS502": "a method",
     "NAS503": "a pass",

@@ -19,8 +19,9 @@ LAYERS = (
     ("space",),
     ("passes",),
     ("identity", "methods", "tabular"),
+    ("subspace",),
     ("codegen",),
-    ("compiler", "planning", "api", "opening", "drawing", "ranking", "scoring"),
+    ("compiler", "planning", "api", "opening", "drawing", "ranking", "scoring", "shrinking"),
     ("lsp",),
     ("cli", "__main__"),
 )
