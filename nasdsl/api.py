@@ -476,6 +476,8 @@ class Space:
         """
         from nasdsl.compiler import compile_space
 
+        if self.subspace is not None:
+            raise UserError.plain("NAS901", "a search inside a sub-space is not yet available")
         return Program(self, compile_space(self.checked, method, settings, passes), passes)
 
     def __repr__(self) -> str:

@@ -62,32 +62,9 @@ class Parser(argparse.ArgumentParser):
         self.epilog = "\n".join([title, *(f"  {line}" for line in lines)])
 
 
-class _NotYet(argparse.Action):
-    """An option that later versions will have: refused, never ignored."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: object,
-        option_string: str | None = None,
-    ) -> None:
-        del namespace, values
-        raise not_yet(f"{parser.prog} {option_string}")
-
-
 def not_yet(what: str, instead: str | None = None) -> UserError:
     """The error of a promised verb or option."""
     return UserError.plain("NAS901", f"`{what}` is not yet available", help=instead)
-
-
-def promise(parser: argparse.ArgumentParser, option: str, text: str, metavar: str | None = None) -> None:
-    """Declares an option of a later version."""
-    words = f"not yet available: {text}"
-    if metavar is None:
-        parser.add_argument(option, action=_NotYet, nargs=0, help=words)
-    else:
-        parser.add_argument(option, action=_NotYet, metavar=metavar, help=words)
 
 
 def file_argument(parser: argparse.ArgumentParser) -> None:
@@ -109,6 +86,15 @@ def param_argument(parser: argparse.ArgumentParser) -> None:
         "--allow-python",
         action="store_true",
         help="let `use python` in the space import the module it names, which runs its code",
+    )
+
+
+def within_argument(parser: argparse.ArgumentParser) -> None:
+    """--within SUBSPACE."""
+    parser.add_argument(
+        "--within",
+        metavar="SUBSPACE",
+        help="a file of a sub-space, as `Subspace.write` makes: only this part of the space counts",
     )
 
 

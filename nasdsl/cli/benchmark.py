@@ -20,6 +20,7 @@ from nasdsl.cli.arguments import (
     at_least,
     file_argument,
     json_argument,
+    within_argument,
 )
 from nasdsl.cli.dispatch import FINE
 from nasdsl.cli.space import load
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 def configure(parser: Parser) -> None:
     """Declares the options."""
     file_argument(parser)
+    within_argument(parser)
     parser.add_argument(
         "--table",
         required=True,
@@ -71,7 +73,11 @@ def run(args: argparse.Namespace) -> int:
     space = load(args.file, assignments("--param", args.param), args.allow_python)
     table = space.table(name, args.metric)
     checked = table.check(space.architecture) if args.check else None
+    if args.within is not None:
+        space, table = _inside(space.within(args.within), table)
     head: dict[str, object] = {"table": table.name, "sha256": table.digest, "rows": len(table)}
+    if args.within is not None:
+        head["within"] = space.within_digest
     if checked is not None:
         head["checked"] = checked
     if args.arch:
@@ -81,6 +87,16 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print_summary(space, table, head, args)
     return FINE
+
+
+def _inside(space: Space, table: Table) -> tuple[Space, Table]:
+    """The rows of a table that a sub-space has."""
+    from nasdsl.tabular.inside import Inside
+    from nasdsl.tabular.keys import Keys
+
+    return space, Inside.of(
+        table, Keys(space.checked), lambda c: space.subspace is None or c in space.subspace
+    )
 
 
 def _print_standings(space: Space, table: Table, head: dict[str, object], args: argparse.Namespace) -> None:

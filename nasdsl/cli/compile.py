@@ -15,7 +15,7 @@ from nasdsl.cli.arguments import (
     assignments,
     file_argument,
     method_arguments,
-    promise,
+    within_argument,
 )
 from nasdsl.cli.dispatch import FINE
 from nasdsl.cli.space import load
@@ -31,7 +31,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--explain", action="store_true", help="print what every optimising pass rewrote (rewrites.md)"
     )
-    promise(parser, "--within", "search inside a subspace only", metavar="SUBSPACE")
+    within_argument(parser)
     parser.example(
         "nasdsl compile darts --method toponas -o build/darts-toponas --param layers=5 --set epochs=2",
         "nasdsl compile nasbench201 --method darts --explain",
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Compiles and writes."""
     params = assignments("--param", args.param)
     settings = assignments("--set", args.settings, words=True)
-    space = load(args.file, params, args.allow_python)
+    space = load(args.file, params, args.allow_python, args.within)
     program = space.compile(args.method, passes=args.passes, settings=settings)
     directory = Path(args.output or Path("build") / f"{space.name}-{args.method}")
     try:

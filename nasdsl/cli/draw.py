@@ -8,7 +8,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nasdsl.cli.arguments import CommandLineError, Parser, assignments, at_least, file_argument, write_text
+from nasdsl.cli.arguments import (
+    CommandLineError,
+    Parser,
+    assignments,
+    at_least,
+    file_argument,
+    within_argument,
+    write_text,
+)
 from nasdsl.cli.dispatch import FINE
 from nasdsl.cli.space import architecture_argument, load, load_architecture
 
@@ -16,6 +24,7 @@ from nasdsl.cli.space import architecture_argument, load, load_architecture
 def configure(parser: Parser) -> None:
     """Declares the options."""
     file_argument(parser)
+    within_argument(parser)
     architecture_argument(parser, required=False)
     parser.add_argument(
         "-o",
@@ -37,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     output: str = args.output
     if output != "-" and not output.lower().endswith((".svg", ".png")):
         raise CommandLineError(f"-o takes a file that ends in .svg or .png, or -, not `{output}`")
+    if args.within is not None and args.arch is None:
+        raise CommandLineError("--within says which architectures belong to the space: it needs --arch")
     if args.arch is None:
         picture = load(args.file, assignments("--param", args.param), args.allow_python).draw()
     else:

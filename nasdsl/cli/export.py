@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nasdsl.cli.arguments import Parser, file_argument, not_yet
+from nasdsl.cli.arguments import Parser, file_argument, not_yet, within_argument
 from nasdsl.cli.dispatch import FINE
 from nasdsl.cli.space import architecture_argument, load_architecture
 from nasdsl.errors import UserError
@@ -18,6 +18,7 @@ from nasdsl.errors import UserError
 def configure(parser: Parser) -> None:
     """Declares the options."""
     file_argument(parser)
+    within_argument(parser)
     architecture_argument(parser, required=True)
     parser.add_argument("--format", choices=("py", "onnx", "pt2"), default="py", help="(default: py)")
     parser.add_argument("-o", dest="output", metavar="FILE", default="model.py", help="(default: model.py)")

@@ -20,6 +20,7 @@ from nasdsl.cli.arguments import (
     file_argument,
     json_argument,
     method_arguments,
+    within_argument,
 )
 from nasdsl.cli.dispatch import FINE, WRONG_INPUT
 from nasdsl.cli.space import load
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 def configure(parser: Parser) -> None:
     """Declares the options."""
     file_argument(parser)
+    within_argument(parser)
     method_arguments(parser, required=False)
     parser.add_argument(
         "--batch", type=at_least(1), metavar="N", help="examples a step (default: the method's)"
@@ -62,11 +64,11 @@ def run(args: argparse.Namespace) -> int:
         ):
             if given:
                 raise CommandLineError(f"{option} says how to search: it needs --method")
-    space = load(args.file, assignments("--param", args.param), args.allow_python)
+    space = load(args.file, assignments("--param", args.param), args.allow_python, args.within)
     sys.set_int_max_str_digits(0)
     if space.population.tally.high > 10**9:
         print("counting distinct networks may take half a minute...", file=sys.stderr, flush=True)
-    found = plan(space.checked, args.method, settings, args.batch, args.device, args.passes)
+    found = plan(space.checked, args.method, settings, args.batch, args.device, args.passes, space.subspace)
     if args.json:
         print(json.dumps(_record(found)))
     else:
@@ -85,8 +87,16 @@ def _tally(tally: Tally) -> str:
 
 
 def _spread(spread: Spread) -> str:
+    from nasdsl.planning.report import SAMPLES
+
     about = "about " if spread.error or spread.sampled else ""
-    tail = " in 200 samples" if spread.sampled else f" (median +- {spread.error:,})" if spread.error else ""
+    tail = (
+        f" in {SAMPLES} samples"
+        if spread.sampled
+        else f" (median +- {spread.error:,})"
+        if spread.error
+        else ""
+    )
     return f"{spread.low:,} to {spread.high:,}, median {about}{spread.median:,}{tail}"
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from nasdsl.cli.arguments import CommandLineError, Parser, at_least, json_argument
+from nasdsl.cli.arguments import CommandLineError, Parser, at_least, json_argument, within_argument
 from nasdsl.cli.dispatch import FINE
 from nasdsl.cli.table import print_table
 from nasdsl.errors import UserError
@@ -44,6 +44,7 @@ def configure(parser: Parser) -> None:
         metavar="FILE",
         help='files of lines {"architecture": ..., "accuracy": ...}, folders of runs that retrain.py ended in',
     )
+    within_argument(parser)
     add("-n", type=at_least(2), default=100, metavar="N", help="architectures at most (default: 100)")
     add("--seed", type=int, default=0, metavar="S", help="which of them (default: 0)")
     add("--data", metavar="NAME", help="as of search.py (default: that of the run)")
@@ -106,13 +107,25 @@ def _trained(searched: Searched, args: argparse.Namespace) -> tuple[dict[str, An
     """Where stand-alone figures come from, and those that are compared."""
     from nasdsl.ranking import from_files, from_table
 
-    space = searched.space
+    space = searched.space if args.within is None else searched.space.within(args.within)
+    part = {} if args.within is None else {"within": space.within_digest}
     if args.table is None:
-        source: dict[str, Any] = {"trained": list(args.trained), "figure": "accuracy", "better": "higher"}
+        source: dict[str, Any] = {
+            "trained": list(args.trained),
+            "figure": "accuracy",
+            "better": "higher",
+            **part,
+        }
         return source, from_files(space, args.trained, args.n, args.seed)
     table = space.table(args.table, args.metric)
     spread = table.spread()
-    source = {"table": table.name, "sha256": table.digest, "figure": spread.metric, "better": spread.better}
+    source = {
+        "table": table.name,
+        "sha256": table.digest,
+        "figure": spread.metric,
+        "better": spread.better,
+        **part,
+    }
     return source, from_table(space, table, None, args.n, args.seed)
 
 

@@ -20,19 +20,31 @@ DISTINCT_PUBLISHED = "--distinct=published"
 """An option with its value in its name: argparse would otherwise read `--distinct FILE` as a value."""
 
 
-def load(file: str, params: Mapping[str, Value], allow_python: bool = False) -> Space:
-    """The space of a file or of a shipped name, with its parameters set."""
+def load(
+    file: str, params: Mapping[str, Value], allow_python: bool = False, within: str | None = None
+) -> Space:
+    """The space of a file or of a shipped name, with its parameters set; the part of it that --within names."""
     from nasdsl import opening
 
-    return opening.load(file, allow_python=allow_python, **params)
+    space = opening.load(file, allow_python=allow_python, **params)
+    return space if within is None else space.within(within)
 
 
 def load_architecture(args: argparse.Namespace) -> tuple[Space, Architecture]:
-    """The space of FILE and the architecture of --arch, which may say parameters of the space."""
+    """The space of FILE and the architecture of --arch, which may say parameters of the space.
+
+    Raises:
+        UserError: as `nasdsl.load_architecture`; NAS404 for a --within that does not fit, NAS405 for an
+            architecture outside.
+    """
     from nasdsl import opening
 
     params = assignments("--param", args.param)
-    return opening.load_architecture(args.file, args.arch, allow_python=args.allow_python, **params)
+    space, arch = opening.load_architecture(args.file, args.arch, allow_python=args.allow_python, **params)
+    if args.within is not None:
+        space = space.within(args.within)
+        space.architecture(arch.choices)
+    return space, arch
 
 
 def distinct(args: argparse.Namespace) -> bool | str:

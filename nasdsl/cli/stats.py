@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 import attrs
 
-from nasdsl.cli.arguments import Parser, file_argument, json_argument
+from nasdsl.cli.arguments import Parser, file_argument, json_argument, within_argument
 from nasdsl.cli.dispatch import FINE
 from nasdsl.cli.space import architecture_argument, load_architecture
 
@@ -30,6 +30,7 @@ _UNITS = {
 def configure(parser: Parser) -> None:
     """Declares the options."""
     file_argument(parser)
+    within_argument(parser)
     architecture_argument(parser, required=True)
     parser.add_argument(
         "--convention",

@@ -14,9 +14,10 @@ import attrs
 from nasdsl.cases import TooManyCasesError
 from nasdsl.compiler import Compilation, compile_space
 from nasdsl.errors import UserError
-from nasdsl.identity.costs import cost_tree
+from nasdsl.identity.costs import PathCosts, cost_tree
 from nasdsl.identity.distinct import Tally
 from nasdsl.identity.encodings import Encodings
+from nasdsl.identity.parts import Part
 from nasdsl.identity.patterns import Cell, duplicates
 from nasdsl.identity.population import Population
 from nasdsl.identity.within import quantiles
@@ -38,6 +39,8 @@ TIME_ERROR = "25 % median error on ten supernets, 39 % on the worst, on a busy C
 PATH_MEMORY_ERROR = "within 6 % on eight measured supernets, on a CPU (benchmarks/plan_paths.py)"
 PATH_TIME_ERROR = "0.5 to 3.3 times what eight supernets took, on a busy CPU (benchmarks/plan_paths.py)"
 SAMPLES = 200
+MOST_MEASURED = 50_000
+"""Members of a part that are measured one by one."""
 
 
 @attrs.frozen
@@ -114,26 +117,29 @@ def plan(
     batch: int | None = None,
     device: str | None = None,
     passes: str = "",
+    part: Part | None = None,
 ) -> Plan:
     """Plans a search.
 
     Args:
         passes: changes to the method's pipeline, as `compile_space` takes them.
         batch: examples a step; the method's setting by default.
+        part: the part of the space whose architectures are counted and measured; the supernet is that of
+            the space.
         device: predicts times there, after measuring it for a few seconds (imports torch).
 
     Raises:
         UserError: NAS501 to NAS503 for a method, settings or passes that there are not.
     """
-    population = Population(space)
+    population = Population(space, part)
     # A mistake in the command is told before anything is counted.
     compilation, misfit = (None, None) if method is None else _compiled(space, method, settings, passes)
     found = Plan(
         encodings=population.tally,
         distinct=population.distinct(),
-        params=_spread(space, "params"),
-        macs=_spread(space, "macs"),
-        limits=tuple(_limit(space, limit) for limit in space.limits),
+        params=_spread(space, "params", population),
+        macs=_spread(space, "macs", population),
+        limits=tuple(_limit(space, limit, part) for limit in space.limits),
         dead=_dead(space),
         duplicates=_duplicates(space),
         method=method,
@@ -207,22 +213,43 @@ def _batch(compilation: Compilation) -> int:
     return value if isinstance(value, int) else 64
 
 
-def _spread(space: CheckedSpace, measure: str) -> Spread:
-    """Exact where costs have structure, else from a sample."""
+def _spread(space: CheckedSpace, measure: str, population: Population) -> Spread:
+    """Exact where costs have structure or a part is small, else from a sample."""
+    if population.part is not None:
+        return _spread_inside(population, population.part, measure)
     try:
         return Spread(*quantiles(cost_tree(space.module, space.table, measure)))
     except (NotAdditiveError, TooManyCasesError):
         import random
 
-        population, rng = Population(space), random.Random(0)
+        rng = random.Random(0)
         draw = population.tally.draw
         costs = sorted(population.measure(measure, draw(rng)) for _ in range(SAMPLES)) if draw else [0]
         return Spread(costs[0], costs[len(costs) // 2], costs[-1], 0, sampled=True)
 
 
-def _limit(space: CheckedSpace, limit: Limit) -> LimitReport:
-    alone = Population(attrs.evolve(space, limits=(limit,)))
-    return LimitReport(str(limit), alone.tally, Encodings(space.table).count())
+def _spread_inside(population: Population, part: Part, measure: str) -> Spread:
+    """Of every member within the limits where there are few, else of drawn ones."""
+    import random
+
+    looked_up = PathCosts(population.space.module, population.table, measure)
+    number = part.listed
+    if number is not None and number <= MOST_MEASURED:
+        members = map(part.member, range(number))
+        costs = sorted(looked_up.at(c) for c in members if not population.space.limits or population.meets(c))
+        sampled = False
+    else:
+        rng, draw = random.Random(0), population.tally.draw
+        costs = sorted(looked_up.at(draw(rng)) for _ in range(SAMPLES)) if draw else []
+        sampled = True
+    costs = costs or [0]
+    return Spread(costs[0], costs[len(costs) // 2], costs[-1], 0, sampled=sampled)
+
+
+def _limit(space: CheckedSpace, limit: Limit, part: Part | None) -> LimitReport:
+    alone = Population(attrs.evolve(space, limits=(limit,)), part)
+    total = Encodings(space.table).count() if part is None else part.tally().high
+    return LimitReport(str(limit), alone.tally, total)
 
 
 def _dead(space: CheckedSpace) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ def from_table(space: Space, table: Table, metric: str | None, n: int, seed: int
 
 
 def from_files(space: Space, names: Sequence[str], n: int, seed: int) -> list[Trained]:
-    """`n` random architectures of those that files and folders hold, or all.
+    """`n` random architectures of those that files and folders hold, or all; of a sub-space those inside.
 
     A name is a file of JSON lines {"architecture": ..., "accuracy": ...}, or the folder of a run that
     `retrain.py` has ended in. An architecture is its JSON, its choices alone, or the space's notation.
@@ -78,7 +78,8 @@ def from_files(space: Space, names: Sequence[str], n: int, seed: int) -> list[Tr
         path = Path(name)
         for place, architecture, accuracy in _folder(path) if path.is_dir() else _lines(path):
             figures.setdefault(_key(space, keys, architecture, place), []).append(accuracy)
-    chosen = sorted(figures)
+    part = space.subspace
+    chosen = sorted(k for k in figures if part is None or part.contains(keys.choices(k)))
     random.Random(seed).shuffle(chosen)
     return [
         Trained(keys.choices(key), mean := fmean(figures[key]), mean, len(figures[key])) for key in chosen[:n]
