@@ -15,7 +15,7 @@ groups (the AND/OR search of Dechter and Mateescu, 2007).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Union
 
@@ -34,6 +34,8 @@ from nasdsl.space.units import Price, latency_price
 
 MAX_STEPS = 400_000
 
+Lookup = tuple[tuple[tuple[str, dict[Choice, int]], ...], tuple[int, ...]]
+"""For each decision how far each of its values leads into the numbers, and the numbers."""
 Histogram = dict[int, int]
 """Cost to the number of encodings that have it."""
 
@@ -223,6 +225,15 @@ class PathCosts:
             total += numbers[index]
         return total
 
+    @property
+    def lookups(self) -> tuple[int, Sequence[Lookup]]:
+        """What `at` adds up, for looking many architectures up at once: a constant, and tables.
+
+        Of an architecture each table gives the number at the sum of what its decisions' values lead to; a
+        decision that is not made leads nowhere. Only where `additive`.
+        """
+        return self._offset, self._lookups
+
     def _walked(self, choices: Mapping[str, Choice]) -> int:
         if self.measure == "edges":
             return live_edges(self._module, choices)
@@ -261,9 +272,7 @@ class PathCosts:
         return tree.low, tree.high
 
 
-def _lookup(
-    term: Cases,
-) -> tuple[tuple[tuple[str, dict[Choice, int]], ...], tuple[int, ...]]:
+def _lookup(term: Cases) -> Lookup:
     """A table as what `PathCosts.at` adds up: for each decision how far each value leads into the numbers."""
     strides = []
     step = len(term.table)
