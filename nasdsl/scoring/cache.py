@@ -25,7 +25,7 @@ def hashed(identity: Mapping[str, Any]) -> str:
 
 def text_of(choices: Mapping[str, Choice]) -> str:
     """One text for the same choices."""
-    return json.dumps(choices, sort_keys=True)
+    return json.dumps(dict(choices), sort_keys=True)
 
 
 class Cache:
@@ -51,7 +51,7 @@ class Cache:
             return
         # JSON has no infinity: a text that float() reads.
         kept = score if abs(score) != float("inf") else str(score)
-        line = json.dumps({"of": self.of, "id": identity, "choices": choices, "score": kept}) + "\n"
+        line = json.dumps({"of": self.of, "id": identity, "choices": dict(choices), "score": kept}) + "\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Appended in one call: two runs with one file do not write into each other's lines.

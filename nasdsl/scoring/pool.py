@@ -144,7 +144,7 @@ class Pool:
 
     def _named(self, choices: Choices, outcome: Outcome) -> UserError:
         arch = Architecture(self.space.name, self.space.fingerprint, choices)
-        text = self.space.format(arch) if self.space.notation else json.dumps(choices)
+        text = self.space.format(arch) if self.space.notation else json.dumps(dict(choices))
         first, *rest = outcome.problems
         return UserError([attrs.evolve(first, message=f"{text} cannot be scored: {first.message}"), *rest])
 
