@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from hashlib import sha256
+from itertools import pairwise
 
 import attrs
 
@@ -257,7 +258,7 @@ class Canonical:
 def search(graph: Labelled) -> Canonical:
     """The canonical form of a coloured graph: the least labelling that refinement leads to.
 
-    Individualisation and refinement (McKay 1981). Two leaves with one certificate give an
+    Individualisation and refinement (McKay 1981), after twins were told apart. Two leaves with one certificate give an
     automorphism, and automorphisms prune: of vertices that one of them exchanges, while it
     leaves those individualised above alone, one is tried; and where a leaf is the image of an
     earlier one, so is the whole branch in which it lies. Many equal parts side by side would
@@ -291,8 +292,36 @@ def search(graph: Labelled) -> Canonical:
                 return kept
         return len(path)
 
-    visit(_refine(graph, [ranks[label] for label in graph.labels]), ())
+    colours, twins = _apart(graph, _refine(graph, [ranks[label] for label in graph.labels]))
+    generators.extend(twins)
+    visit(_refine(graph, colours) if twins else colours, ())
     return Canonical(min(leaves, key=repr) if len(leaves) > 1 else next(iter(leaves)), tuple(generators))
+
+
+def _apart(graph: Labelled, colours: list[int]) -> tuple[list[int], list[tuple[int, ...]]]:
+    """Twins numbered, and the exchanges of neighbours among them.
+
+    Twins read the same and are read by the same, so that any order of theirs is an image of any other: there
+    is nothing to try. A network of many cells has some in each.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for vertex, colour in enumerate(colours):
+        key = (colour, frozenset(graph.into[vertex].items()), frozenset(graph.out[vertex].items()))
+        groups.setdefault(key, []).append(vertex)
+    found = [group for group in groups.values() if len(group) > 1]
+    if not found:
+        return colours, []
+    most = max(map(len, found))
+    numbered = [most * c for c in colours]
+    exchanges = []
+    for group in found:
+        for place, vertex in enumerate(group):
+            numbered[vertex] += place
+        for left, right in pairwise(group):
+            image = list(range(len(colours)))
+            image[left], image[right] = right, left
+            exchanges.append(tuple(image))
+    return numbered, exchanges
 
 
 def _orbits(start: list[int], generators: list[tuple[int, ...]]) -> set[int]:
@@ -311,12 +340,15 @@ def _refine(graph: Labelled, colours: list[int]) -> list[int]:
     count = len(set(colours))
     into, out = graph.into, graph.out
     while True:
-        keys = [
+        shared = Counter(colours)
+        keys: list[tuple[Hashable, ...]] = [
             (
                 c,
                 tuple(sorted((colours[u], m) for u, m in into[v].items())),
                 tuple(sorted((colours[u], m) for u, m in out[v].items())),
             )
+            if shared[c] > 1  # a colour of its own splits no further
+            else (c,)
             for v, c in enumerate(colours)
         ]
         order = {key: i for i, key in enumerate(sorted(set(keys)))}
