@@ -138,6 +138,26 @@ def test_the_seed_chooses(folder: Path) -> None:
     assert chosen[0] == chosen[1] != chosen[2]
 
 
+@pytest.mark.parametrize("source", ["--trained", "--table"])
+def test_only_what_a_part_has_is_ranked(folder: Path, tmp_path: Path, source: str) -> None:
+    space = nasdsl.load(folder / "ranked.nas")
+    space.restriction({"body[1].op": ["skip", "wide"]}).write(tmp_path / "part.json")
+    rows = ["arch,accuracy"]
+    for number, line in enumerate((folder / "trained.jsonl").read_text().splitlines()):
+        arch = space.architecture(json.loads(line)["architecture"])
+        text = arch.to_json().replace('"', '""')
+        rows.append(f'"{text}",{number}')
+    (tmp_path / "t.csv").write_text("\n".join(rows) + "\n")
+    given = folder / "trained.jsonl" if source == "--trained" else tmp_path / "t.csv"
+    words = ["rank", str(folder / "spos"), source, str(given), "--within", str(tmp_path / "part.json")]
+    code, out, err = call([*words, "--json", "-o", str(tmp_path / "r.json")])
+    assert code == 0, err
+    pairs = json.loads((tmp_path / "r.json").read_text())["pairs"]
+    assert len(pairs) == 6
+    assert {p["choices"]["body[1].op"] for p in pairs} == {"skip", "wide"}
+    assert json.loads(out)["against"]["within"] == space.read_subspace(tmp_path / "part.json").digest
+
+
 def test_figures_of_one_architecture_are_averaged_and_forms_are_read(folder: Path, tmp_path: Path) -> None:
     space = nasdsl.load(folder / "ranked.nas")
     whole = json.loads(space.architecture(choices("conv", "conv")).to_json())
