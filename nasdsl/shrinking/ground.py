@@ -96,6 +96,7 @@ class Ground:
         sample = self.every if self.every is not None else self.draws(random.Random(0), MOST_COUNTED)
         self.reference = sample
         """All architectures, or as many draws as stand for them: what bins are quantiles of."""
+        self._keys: dict[bytes, str] = {}
         self.bins = bins
         self.edges = np.quantile(self.costs.of(sample), [i / bins for i in range(1, bins)])
 
@@ -119,7 +120,10 @@ class Ground:
 
     def key(self, row: Rows) -> str:
         """The network that a row is: equal for rows that are the same by construction."""
-        return self.space.population.fingerprint(self.codes.choices(row))
+        text = row.tobytes()
+        if text not in self._keys:
+            self._keys[text] = self.space.population.fingerprint(self.codes.choices(row))
+        return self._keys[text]
 
     def choices(self, row: Rows) -> dict[str, Choice]:
         """What a row stands for."""

@@ -152,11 +152,16 @@ class Shrinking:
 
     Attributes:
         result: None until the end.
+
+    Args:
+        ground: of the space, with the rules' cost and bins, where there is one already.
     """
 
-    def __init__(self, space: Space, rules: Rules | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, space: Space, rules: Rules | None = None, seed: int = 0, ground: Ground | None = None
+    ) -> None:
         self.space, self.rules, self.seed = space, rules or Rules(), seed
-        self.ground = Ground(space, self.rules.cost, self.rules.bins)
+        self.ground = ground or Ground(space, self.rules.cost, self.rules.bins)
         self.known = Known(self.ground)
         self.rounds: list[Round] = []
         self.result: Shrunk | None = None
