@@ -8,7 +8,6 @@ takes too long is stopped with everything that it started.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import signal
@@ -60,7 +59,7 @@ class _Command:
 
     def score(self, choices: Choices) -> float:
         arch = Architecture(self._space.name, self._space.fingerprint, choices)
-        code, out, err = self._run(json.dumps(json.loads(arch.to_json())) + "\n")
+        code, out, err = self._run(arch.to_json() + "\n")
         if code != 0:
             how = f"was ended by signal {-code}" if code < 0 else f"left with code {code}"
             raise unscored(
