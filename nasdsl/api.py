@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from nasdsl.identity.distinct import Tally
     from nasdsl.identity.population import Population
     from nasdsl.space.latency import LatencyTable
+    from nasdsl.subspace.inside import Inside
     from nasdsl.subspace.value import Subspace
     from nasdsl.tabular import Table
 
@@ -465,20 +466,19 @@ class Space:
         return draw_architecture(self.checked, self.architecture(arch.choices).choices)
 
     def compile(self, method: str, passes: str = "", settings: Mapping[str, object] | None = None) -> Program:
-        """Compiles the space for a method.
+        """Compiles the space for a method; inside a sub-space the search ends in one of its members.
 
         Args:
             passes: changes to the method's passes, such as "-fold".
             settings: of the method, by name.
 
         Raises:
-            UserError: NAS501 to NAS504.
+            UserError: NAS501 to NAS505; NAS404 for a sub-space without a member within the limits.
         """
         from nasdsl.compiler import compile_space
 
-        if self.subspace is not None:
-            raise UserError.plain("NAS901", "a search inside a sub-space is not yet available")
-        return Program(self, compile_space(self.checked, method, settings, passes), passes)
+        compilation = compile_space(self.checked, method, settings, passes, self.subspace)
+        return Program(self, compilation, passes)
 
     def __repr__(self) -> str:
         return f"Space({self.name!r}, {self.params})"
@@ -494,7 +494,13 @@ class Program:
 
     @cached_property
     def _name(self) -> str:
-        return f"{self.space.name}_{self.compilation.method.name}_{self.space.fingerprint}"
+        name = f"{self.space.name}_{self.compilation.method.name}_{self.space.fingerprint}"
+        return f"{name}_{self.space.within_digest}" if self.space.within_digest else name
+
+    @property
+    def inside(self) -> Inside | None:
+        """The members that the search keeps to; None for the whole space."""
+        return self.compilation.inside
 
     def supernet(self, seed: int = 0) -> Any:
         """The supernet as a torch module, (B, ...) to logits (B, classes): a `SupernetBase`, or a `PathSupernet`.

@@ -1,6 +1,6 @@
 """The driver: from a checked space and a method to everything that is written or run.
 
-Takes a `CheckedSpace`, a method and its settings; returns a `Compilation`.
+Takes a `CheckedSpace`, perhaps a part of it, a method and its settings; returns a `Compilation`.
 Invariant: the module is verified after every pass; the same input gives the same
 compilation, to the byte.
 """
@@ -37,6 +37,9 @@ from nasdsl.passes.switch import Switch
 from nasdsl.space.architecture import Architecture
 from nasdsl.space.checked import CheckedSpace
 from nasdsl.space.decisions import Choice, Decision, DecisionTable, Event
+from nasdsl.subspace.inside import Inside
+from nasdsl.subspace.restrict import restricted
+from nasdsl.subspace.value import Subspace
 
 SWITCHABLE = frozenset(
     {
@@ -64,6 +67,8 @@ class Compilation:
         recipes: what each recipe would make of those of retraining.
         lifted: choices of inputs that stand for `none` options, full paths.
         rewrites: for every pass what it said that it did.
+        basis: what the pipeline started from: the space, or what a sub-space leaves of it.
+        subspace: the part that is searched, None for the whole.
     """
 
     space: CheckedSpace
@@ -74,6 +79,18 @@ class Compilation:
     stages: tuple[tuple[str, Module], ...]
     lifted: tuple[Lifted, ...]
     rewrites: tuple[tuple[Rewrite, ...], ...]
+    basis: CheckedSpace
+    subspace: Subspace | None = None
+
+    @cached_property
+    def inside(self) -> Inside | None:
+        """The members that the search keeps to; None for the whole space."""
+        return None if self.subspace is None else Inside(self.space, self.subspace, self.basis.table)
+
+    @cached_property
+    def within(self) -> str:
+        """Which relaxation of a sub-space this is, in one sentence; "" for the whole space."""
+        return "" if self.inside is None else self.inside.words(paths=self.switched)
 
     @cached_property
     def relaxed(self) -> Module:
@@ -94,7 +111,7 @@ class Compilation:
     @cached_property
     def table(self) -> DecisionTable:
         """The decisions of the relaxation: the space's, with those that were lifted."""
-        return lifted_table(self.space.table, self.lifted)
+        return lifted_table(self.basis.table, self.lifted)
 
     @cached_property
     def sizes(self) -> Sizes:
@@ -123,7 +140,7 @@ class Compilation:
 
     def _path_supernet(self) -> PythonCode:
         lowered = self.lowered
-        side = settled(self.space.input.dims[-1]) if self.space.input.layout == "image" else 0
+        side = settled(self.basis.input.dims[-1]) if self.basis.input.layout == "image" else 0
         resolution = self.sizes.key(side, "input") if isinstance(side, Cases) else ""
         return path_supernet_code(
             f"Supernet of space {self.space.name} for method {self.method.name}.",
@@ -167,16 +184,21 @@ def source_name(space: CheckedSpace) -> str:
 
 
 def compile_space(
-    space: CheckedSpace, method: str, settings: Mapping[str, object] | None = None, passes: str = ""
+    space: CheckedSpace,
+    method: str,
+    settings: Mapping[str, object] | None = None,
+    passes: str = "",
+    within: Subspace | None = None,
 ) -> Compilation:
     """Runs a method's pipeline over a space.
 
     Args:
         settings: of the method, by name.
         passes: changes to the pipeline, `+name` and `-name` separated by commas.
+        within: the part of the space that is searched; the supernet has what members take.
 
     Raises:
-        UserError: NAS501 to NAS504.
+        UserError: NAS501 to NAS505; NAS404 for a part without a member within the limits.
     """
     chosen = METHODS.load(method)
     resolved = chosen.resolve(space, settings or {})
@@ -186,9 +208,12 @@ def compile_space(
             f"`{chosen.name}` cannot search under a limit; `{space.name}` sets one on {space.limits[0].measure}",
             help="methods of single paths can (spos, cream, evolution); or take the limit out of the space",
         )
-    chosen.fits(space, resolved)
-    pipeline = edit_pipeline(chosen.pipeline(space, resolved), passes, resolved)
-    module = space.module
+    basis = space if within is None else restricted(space, within.support())
+    chosen.fits(basis, resolved)
+    if within is not None:
+        Inside(space, within, basis.table).fits(resolved)
+    pipeline = edit_pipeline(chosen.pipeline(basis, resolved), passes, resolved)
+    module = basis.module
     verify(module, "elaboration")
     stages = [("space", module)]
     found: tuple[Lifted, ...] = ()
@@ -202,7 +227,9 @@ def compile_space(
         stages.append((step.name, module))
         rewrites.append(log.rewrites)
     recipes = chosen.recipe_values(space, settings or {})
-    return Compilation(space, chosen, resolved, recipes, pipeline, tuple(stages), found, tuple(rewrites))
+    return Compilation(
+        space, chosen, resolved, recipes, pipeline, tuple(stages), found, tuple(rewrites), basis, within
+    )
 
 
 def edit_pipeline(pipeline: tuple[Pass, ...], edits: str, settings: Mapping[str, Scalar]) -> tuple[Pass, ...]:

@@ -31,6 +31,8 @@ from nasdsl.passes.base import Pass
 from nasdsl.passes.log import Rewrite
 from nasdsl.space.checked import CheckedSpace
 from nasdsl.space.latency import LatencyTable, read_table
+from nasdsl.subspace.files import text_of
+from nasdsl.subspace.value import Subspace
 
 _EMBEDDED = ("basics", "augmentation", "pictures", "data", "run", "recipe", "training")
 _VERSIONS = ("torch", "torchvision", "lark", "attrs", "jinja2", "networkx", "numpy")
@@ -38,7 +40,8 @@ _KEYS = {"data": "name"}
 _TABLE = "latency_table"
 """The setting that names a file, of which the directory has a copy."""
 _FILES = ("space.nas", "supernet.py", "search.py", "retrain.py", "config.toml", "rewrites.md", "README.md")
-_OWN = frozenset((*_FILES, "nasdsl.lock", "runs"))
+_SUBSPACE = "subspace.json"
+_OWN = frozenset((*_FILES, _SUBSPACE, "nasdsl.lock", "runs"))
 """Names in the directory that no table may take."""
 
 
@@ -50,6 +53,12 @@ class Compilation(Protocol):
 
     @property
     def method(self) -> Method: ...
+
+    @property
+    def subspace(self) -> Subspace | None: ...
+
+    @property
+    def within(self) -> str: ...
 
     @property
     def settings(self) -> Mapping[str, Scalar]: ...
@@ -88,6 +97,8 @@ def directory_files(compilation: Compilation, passes: str) -> dict[str, str]:
         "rewrites.md": explained(compilation),
         "README.md": _render("README.md.j2", context),
     }
+    if compilation.subspace is not None:
+        texts[_SUBSPACE] = text_of(compilation.subspace)
     texts["nasdsl.lock"] = lock_text(compilation, passes, texts)
     return texts
 
@@ -157,6 +168,10 @@ def _context(compilation: Compilation, passes: str) -> dict[str, object]:
         "authors": method.authors,
         "reconstructions": method.reconstructions,
         "differences": method.differences,
+        "within": compilation.within,
+        "within_literal": literal(compilation.within),
+        "end": "member.choices" if compilation.within else "search.found()",
+        "subspace": "" if compilation.subspace is None else literal(compilation.subspace.digest),
         "parameters": [f"{comment(str(k))} = {comment(str(v))}" for k, v in space.parameters.items()],
     }
 
@@ -230,8 +245,9 @@ def lock_text(compilation: Compilation, passes: str, texts: dict[str, str]) -> s
     """`nasdsl.lock`: what this directory was made from."""
     space = compilation.space
     known: dict[int, str] = {}
-    data = {
+    data: dict[str, object] = {
         "space": {"name": space.name, "fingerprint": space.fingerprint, "parameters": dict(space.parameters)},
+        **({} if compilation.subspace is None else {"subspace": compilation.subspace.digest}),
         "method": compilation.method.name,
         "passes": {
             "edits": passes,

@@ -34,6 +34,8 @@ class Sums:
         name = draft.local(node)
         function = "mix_running" if node.sparse else "mix"
         draft.runtime.add(f"nasdsl.runtime.operators.mixed:{function}")
+        if node.sparse:
+            self._shared(node, acts)
         texts = [self._term(node, a) if node.sparse else draft.text[a] for a in acts]
         draft.write(f"{name} = {function}(", node.loc)
         draft.write(f"    {self._weights(node, range(len(acts)))},")
@@ -76,6 +78,11 @@ class Sums:
         text += "".join(f", {n}={values[n]}" for n in ("stride", "dilation") if values[n] != 1)
         text += ", bias=True" if len(first.operands) > 1 + length else ""
         return f"{text}, normalise={literal(first.normalise)})"
+
+    def _shared(self, node: Mix, acts: tuple[str, ...]) -> None:
+        """Writes what several terms of a sum are: one function could not hand it to the others."""
+        for operand in dict.fromkeys(a for a in acts if acts.count(a) > 1):
+            self.draft.forward.extend(self.draft.only_for(node, operand))
 
     def _term(self, node: Mix, operand: str) -> str:
         """A function that makes a term: what only it needs is computed inside."""

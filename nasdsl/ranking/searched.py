@@ -149,6 +149,8 @@ def open_run(
         raise unusable(folder, "this version of nasdsl writes another supernet.py than the one there")
     if identity.get("space") != program.space.fingerprint:
         raise unusable(folder, "it searched another space")
+    if identity.get("subspace", "") != program.space.within_digest:
+        raise unusable(folder, "it searched another sub-space")
     if identity.get("supernet") != file_digest(str(theirs))[:16]:
         raise unusable(folder, "it searched another supernet.py than the one there")
     return Searched(program, folder, identity, file_digest(str(weights)), options)
@@ -165,6 +167,7 @@ def _compiled(home: Path, allow_python: bool) -> Program:
         lock = json.loads((home / "nasdsl.lock").read_text("utf-8"))
         config = tomllib.loads((home / "config.toml").read_text("utf-8"))
         space, method, edits = lock["space"], lock["method"], lock["passes"]["edits"]
+        part = lock.get("subspace")
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError.plain(
             "NAS005",
@@ -174,6 +177,10 @@ def _compiled(home: Path, allow_python: bool) -> Program:
     found = load(home / "space.nas", allow_python=allow_python, **space["parameters"])
     if found.fingerprint != space["fingerprint"]:
         raise unusable(home, "space.nas was changed since it was compiled")
+    if part is not None:
+        found = found.within(home / "subspace.json")
+        if found.within_digest != part:
+            raise unusable(home, "subspace.json was changed since it was compiled")
     return found.compile(method, settings=config.get("compile", {}), passes=edits)
 
 

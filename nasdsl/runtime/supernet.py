@@ -252,6 +252,14 @@ class SupernetBase(nn.Module):
                     del lifted[op]
         return lifted
 
+    def lifted(self, architecture: Any) -> Choices:
+        """An architecture of the space in the decisions of this relaxation.
+
+        Raises:
+            ValueError: it has no such point: a node without inputs where `none` was lifted.
+        """
+        return self._lift(getattr(architecture, "choices", architecture))
+
     def _restore(self, choices: Choices) -> Choices:
         restored = dict(choices)
         for item in self.LIFTED:

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nasdsl.runtime.members import Members
 from nasdsl.runtime.paths.choices import Choices, key_of
 from nasdsl.runtime.paths.sampling import Draw
 from nasdsl.runtime.standalone.basics import Mistake
@@ -81,7 +82,16 @@ class Finder(ABC):
         return found
 
     def fresh(self, make: Any) -> Choices | None:
-        """A path within the limits that was never asked for; None where `make` finds none."""
+        """A path within the limits that was never asked for; None where `make` finds none.
+
+        Inside a sub-space, where what `make` makes may always be outside, a member takes its place.
+        """
+        if self.exhausted:
+            return None
+        found = self._tried(make)
+        return found if found is not None or self.draw.inside is None else self._member(self.draw.inside)
+
+    def _tried(self, make: Any) -> Choices | None:
         for _ in range(ATTEMPTS):
             path: Choices = make()
             key = key_of(path)
@@ -89,6 +99,23 @@ class Finder(ABC):
                 self._seen.add(key)
                 return path
         return None
+
+    def _member(self, inside: Members) -> Choices | None:
+        """A member that was never asked for, drawn, or one of those that are left where they are few."""
+        found = self._tried(self.draw.one)
+        if found is not None or inside.few is None:
+            return found
+        left = [p for p in inside.all() if key_of(p) not in self._seen]
+        path = self.draw.random.choice(left)
+        self._seen.add(key_of(path))
+        return path
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every member of the sub-space was asked for; never without one."""
+        inside = self.draw.inside
+        few = None if inside is None else inside.few
+        return few is not None and len(self._seen) >= few
 
     def several(self, count: int, make: Any) -> list[Choices]:
         """Up to `count` of them."""

@@ -67,6 +67,13 @@ def resumed(finder: Finder, run: Run) -> Finder:
     return finder
 
 
+def ended(finder: Finder) -> str:
+    """Why a finder asked for fewer paths than it might, in words; "" where it did not."""
+    if not finder.exhausted or len(finder.judged) >= finder.budget:
+        return ""
+    return f"all {len(finder.judged):,} members of the sub-space were judged: the search ends early"
+
+
 def write_front(run: Run, program: Program, finder: Finder, cost: str, every: bool) -> None:
     """Writes `judged.json`, `front.json`, `front.svg` and, with `every`, an architecture file a point."""
     front = finder.front()
@@ -119,4 +126,13 @@ def write_report(run: Run, finder: Finder, cost: str) -> Path:
     return run.write("report.md", "\n".join([*lines, ""]))
 
 
-__all__ = ["batches", "describe", "refuse", "resumed", "write_front", "write_report", "write_weights"]
+__all__ = [
+    "batches",
+    "describe",
+    "ended",
+    "refuse",
+    "resumed",
+    "write_front",
+    "write_report",
+    "write_weights",
+]

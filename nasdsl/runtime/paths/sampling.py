@@ -8,15 +8,19 @@ on the state of the sampler alone, which a checkpoint keeps.
 - `fair`: as many paths as a decision has values, each value in exactly one of them (FairNAS, strict
   fairness; where decisions have different numbers of values, the least common multiple of them).
 - `sandwich`: the largest path, random ones, the smallest (slimmable networks; BigNAS).
+
+Inside a sub-space every path is one of its members, drawn exactly from the start; largest and smallest are
+those of its members, or of 1,000 drawn ones where there are too many to list.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from nasdsl.runtime.members import Members
 from nasdsl.runtime.paths.choices import Choices, extreme, made, values_of
 from nasdsl.runtime.standalone.basics import Mistake, stable_seed
 
@@ -30,6 +34,8 @@ FEW_DRAWS = 1_000
 """Draws after which a limit counts as tight: then paths within it are drawn exactly, where that can be done."""
 MOST_DRAWS = 100_000
 """Draws after which, where it cannot, a limit is said to leave nothing."""
+EXTREMES = 1_000
+"""Members among which the largest and the smallest are looked for, where they cannot all be listed."""
 MOST_AT_ONCE = 64
 """Paths of one fair step; more would be a batch of its own."""
 
@@ -41,6 +47,7 @@ class Draw:
         cost: of a path.
         allowed: whether a path is within the limits.
         exact: draws one within the limits, each alike, however few there are; raises ValueError where it cannot.
+        inside: the members of the sub-space that is searched, which says all three of them; None for the whole.
     """
 
     def __init__(
@@ -50,11 +57,16 @@ class Draw:
         cost: Cost,
         allowed: Allowed | None = None,
         exact: Exact | None = None,
+        inside: Members | None = None,
     ) -> None:
-        self.decisions, self.cost = tuple(decisions), cost
+        self.decisions, self.cost, self.inside = tuple(decisions), cost, inside
         self.allowed: Allowed = allowed or (lambda path: True)
         self.exact = exact
-        self._tight = False
+        if inside is not None:
+            self.allowed, self.exact = inside.allows, inside.draw
+        # Uniform draws hit a small part too seldom to be tried.
+        self._tight = inside is not None
+        self._seed = seed
         self.values = {d["path"]: values_of(d) for d in self.decisions}
         self.random = random.Random(stable_seed(seed, "paths"))
 
@@ -73,7 +85,8 @@ class Draw:
             self._tight = True
             found = self._drawn() or self._tried(MOST_DRAWS)
         if found is None:
-            raise Mistake(f"none of {MOST_DRAWS:,} random paths is within the limits of the space")
+            part = "" if self.inside is None else ", inside the sub-space"
+            raise Mistake(f"none of {MOST_DRAWS:,} random paths is within the limits of the space{part}")
         return found
 
     def _tried(self, count: int) -> Choices | None:
@@ -117,8 +130,20 @@ class Draw:
         return self.path(genes)
 
     def extreme(self, sign: int) -> Choices:
-        """The path of the largest (1) or smallest (-1) cost that changing one decision cannot pass."""
-        return extreme(self.values, self.path, self.cost, sign)
+        """The path of the largest (1) or smallest (-1) cost that changing one decision cannot pass.
+
+        Inside a sub-space that of its members, exactly where they are listed, else of some that are drawn.
+        """
+        if self.inside is None:
+            return extreme(self.values, self.path, self.cost, sign)
+        return max(self._looked_at(self.inside), key=lambda path: sign * self.cost(path))
+
+    def _looked_at(self, inside: Members) -> Iterable[Choices]:
+        if inside.listed is not None:
+            return inside.all()
+        # A generator of its own: what a step draws does not depend on whether somebody asked.
+        rng = random.Random(stable_seed(self._seed, "extremes"))
+        return (inside.draw(rng) for _ in range(EXTREMES))
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the generator."""

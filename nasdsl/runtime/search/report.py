@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nasdsl.runtime.members import ended
+
 _COLUMNS = {
     "train_loss": "train loss",
     "valid_loss": "valid loss",
@@ -45,6 +47,9 @@ def write_report(folder: Path, reason: str | None = None) -> Path:
     lines += [
         f"{len(entries)} epochs." if reason is None else f"{len(entries)} epochs; stopped early: {reason}."
     ]
+    if entries and "member_edits" in entries[-1]:
+        said = ended(entries[-1]["member_edits"], entries[-1]["members_compared"])
+        lines += ["", f"{said[0].upper()}{said[1:]}."]
     lines += ["", "![the architecture](architecture.svg)", "", "| decision | choice |", "|---|---|"]
     for path, choice in found["choices"].items():
         lines.append(f"| `{path}` | {choice if isinstance(choice, str) else ', '.join(choice)} |")
