@@ -23,6 +23,7 @@ from nasdsl.cli.arguments import (
     at_least,
     file_argument,
     json_argument,
+    within_argument,
     write_text,
 )
 from nasdsl.cli.dispatch import FINE
@@ -43,6 +44,7 @@ CONTROLS = ("params", "macs")
 def configure(parser: Parser) -> None:
     """Declares the options."""
     file_argument(parser)
+    within_argument(parser)
     score_arguments(parser)
     add = parser.add_argument
     add("-n", type=at_least(1), metavar="N", help="random architectures (default: 10)")
@@ -74,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     """Scores, compares and prints."""
     if args.against_metric is not None and args.against is None:
         raise CommandLineError("--against-metric is a column of --against")
-    space = load(args.file, assignments("--param", args.param), args.allow_python)
+    space = load(args.file, assignments("--param", args.param), args.allow_python, args.within)
     chosen = _chosen(space, args)
     truth = None if args.against is None else space.table(args.against, args.against_metric)
     if truth is not None:

@@ -104,6 +104,20 @@ def test_architectures_are_drawn_listed_or_read(folder: Path, tmp_path: Path) ->
         assert (found["evaluations"], found["known"]) == (1, 0)
 
 
+def test_a_part_of_the_space_is_kept_to(folder: Path, tmp_path: Path) -> None:
+    space = nasdsl.load(folder / "scored.nas")
+    part, cache = tmp_path / "part.json", str(tmp_path / "kept.jsonl")
+    space.restriction({"first.op": ["wide"]}).write(part)
+    kept = ["--cache", cache, "--proxy", "naswot", "--data", "digits", "--batch", "8"]
+    found = scored(folder, *kept, "--within", str(part), "-n", "20")
+    assert {row["architecture"]["first.op"] for row in found["scores"]} == {"wide"}
+    assert scored(folder, *kept)["known"] == found["evaluations"] == 3  # a score is of the whole space
+    code, _, err = call(["score", str(folder / "scored.nas"), "--within", str(part), "--cost", "params",
+                         "--arch", json.dumps(json.loads(space.architecture(EVERY[0]).to_json()))])  # fmt: skip
+    assert code == 1
+    assert "NAS405" in err
+
+
 def test_lines_are_written_and_read_again(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     first = scored(folder, "--cost", "params", "-o", str(out))
