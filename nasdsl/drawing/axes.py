@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 
-from nasdsl.drawing.canvas import GREY, Canvas, text_width
+from nasdsl.drawing.canvas import GREY, Canvas, fitted, text_width
 
 HUGE, TINY = 1e290, 1e-290
 """Beyond these arithmetic on differences leaves the numbers there are."""
@@ -128,6 +128,16 @@ def margin(*axes: Axis) -> float:
     return max(40.0, *(text_width(word, 12) for axis in axes for word in axis.labels)) + 14
 
 
+def legend(canvas: Canvas, entries: Sequence[tuple[str, str]], width: float) -> None:
+    """Names with their colours, in one line below the name of the left axis."""
+    x = 18.0
+    for name, colour in entries:
+        name = fitted(name, 12, (width - 40 * len(entries)) / len(entries))
+        canvas.dots([(x, 40.0)], 8, colour, 1)
+        canvas.text(x + 10, 44, name, 12, colour=GREY, anchor="start")
+        x += text_width(name, 12) + 34
+
+
 def _step(rough: float) -> float:
     """The least of 1, 2, 5, 10, 20, ... that is no smaller."""
     unit = 10.0 ** math.floor(math.log10(rough))
@@ -156,6 +166,7 @@ __all__ = [
     "Frame",
     "counted",
     "drawable",
+    "legend",
     "linear",
     "margin",
     "percent",
