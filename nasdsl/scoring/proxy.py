@@ -111,7 +111,7 @@ class _Untrained:
                 return PROXIES[self._kind.proxy](net, fitted(x, shape), y)
             except ValueError as error:
                 raise unscored(
-                    f"{self._kind.proxy}: {error}", "another proxy needs none: synflow, jacov or grad_norm"
+                    f"{self._kind.proxy}: {error}", f"of this space take another proxy: {', '.join(NAMES)}"
                 ) from None
             finally:
                 _forget(type(net).__module__)

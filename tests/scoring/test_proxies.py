@@ -75,6 +75,14 @@ def test_synflow_looks_at_no_example_and_at_no_normalisation() -> None:
     assert synflow(net, *examples((4, 1, 8, 8))) == first
 
 
+def test_a_flow_beyond_all_numbers_is_refused() -> None:
+    net = nn.Sequential(*(nn.Linear(2, 2, bias=False) for _ in range(12)))
+    for layer in net:
+        nn.init.constant_(layer.weight, 1e30)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no number"):
+        synflow(net, *examples((4, 2)))
+
+
 @pytest.mark.parametrize("as_function", [False, True])
 def test_naswot_is_the_log_determinant_of_agreements(as_function: bool) -> None:
     layer = seeded(lambda: nn.Linear(7, 40))

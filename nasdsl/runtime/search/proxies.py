@@ -42,6 +42,9 @@ def synflow(net: nn.Module, x: Tensor, y: Tensor) -> float:
     Tanaka et al. (NeurIPS 2020), section 5, equation 3; as a score Abdelfattah et al., section 3.2: over
     the weights of convolutions and linear layers, without normalisation, in double precision. Of the
     minibatch only the shape counts. A product over layers, so it is large: take it as a rank.
+
+    Raises:
+        ValueError: it is too large for a number.
     """
     del y
     with _working(net) as own:
@@ -54,7 +57,10 @@ def synflow(net: nn.Module, x: Tensor, y: Tensor) -> float:
                 module.register_forward_hook(_bypassed)
         _backward(own(torch.ones_like(x[:1], dtype=torch.float64)).sum())
         flows = [(w.detach() * w.grad).abs().sum() for w in _weights(own) if w.grad is not None]
-        return float(sum(float(flow) for flow in flows))
+        score = float(sum(float(flow) for flow in flows))
+    if not math.isfinite(score):
+        raise ValueError("the flow is no number: attention without normalisation grows beyond all bounds")
+    return score
 
 
 def naswot(net: nn.Module, x: Tensor, y: Tensor) -> float:
