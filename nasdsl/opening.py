@@ -19,7 +19,7 @@ from nasdsl.diagnostics import Diagnostics, Source, did_you_mean
 from nasdsl.errors import UserError
 from nasdsl.resources import shipped_spaces
 from nasdsl.space.architecture import Architecture, architecture_text, pairs, shown
-from nasdsl.space.checked import CheckedSpace, check_source
+from nasdsl.space.checked import Within, check_source
 from nasdsl.space.notation import NOTATIONS
 from nasdsl.syntax.parse import read
 
@@ -39,7 +39,7 @@ def load(path: str | Path, /, *, allow_python: bool = False, **parameters: objec
     Raises:
         UserError: with every diagnostic of the file.
     """
-    return _whole(check_source(_read(path), parameters, allow_python))
+    return _whole(check(_read(path), parameters, allow_python))
 
 
 def load_architecture(
@@ -168,27 +168,70 @@ def _is_notation(text: str) -> bool:
 
 def load_untimed(path: str | Path, allow_python: bool, parameters: Mapping[str, object]) -> Space:
     """A space without its limits on latency, whose tables may not be there yet. Raises UserError as `load`."""
-    return _whole(check_source(_read(path), parameters, allow_python, timed=False))
+    return _whole(check(_read(path), parameters, allow_python, timed=False))
 
 
 def load_unlimited(path: str | Path, allow_python: bool, parameters: Mapping[str, object]) -> Space:
-    """A space without its limits, which other parameters may be looked for to meet. Raises UserError as `load`."""
-    return _whole(check_source(_read(path), parameters, allow_python, limited=False))
+    """A space without its limits, which other parameters may be looked for to meet, nor its sub-spaces.
+
+    Raises:
+        UserError: as `load`.
+    """
+    return _whole(check(_read(path), parameters, allow_python, limited=False))
 
 
-def _whole(checked: tuple[CheckedSpace | None, Diagnostics]) -> Space:
+def _whole(checked: tuple[Space | None, Diagnostics]) -> Space:
     space, diagnostics = checked
     diagnostics.raise_if_errors()
     if space is None:
         raise UserError(diagnostics.items)
-    return Space(space)
+    return space
+
+
+def check(
+    source: Source,
+    parameters: Mapping[str, object] | None = None,
+    allow_python: bool = False,
+    timed: bool = True,
+    limited: bool = True,
+) -> tuple[Space | None, Diagnostics]:
+    """The space of a text with the sub-spaces that it names, None when there are errors; and every diagnostic.
+
+    Args:
+        source, parameters, allow_python, timed, limited: as of `check_source`.
+    """
+    checked, diagnostics = check_source(source, parameters, allow_python, timed, limited)
+    if checked is None:
+        return None, diagnostics
+    space = Space(checked)
+    for named in checked.within:
+        try:
+            space = _within(space, named)
+        except UserError as error:
+            problem = error.diagnostics[0]
+            diagnostics.error(problem.code, problem.message, named.span, "named here", help=problem.help)
+    return (None if diagnostics.errors else space), diagnostics
+
+
+def _within(space: Space, named: Within) -> Space:
+    """The part of a space that is in the sub-space of a file, too. Raises UserError (NAS404)."""
+    from nasdsl.subspace.files import read_named
+
+    found = space.within(read_named(named.text, named.path, space.checked))
+    if found.subspace is not None and not found.subspace.tally().high:
+        raise UserError.plain(
+            "NAS404",
+            f"{named.path} has no architecture in common with the sub-spaces named before it",
+            help="name sub-spaces that overlap, or one of them only",
+        )
+    return found
 
 
 def check_file(
     path: str | Path, parameters: Mapping[str, object] | None = None, allow_python: bool = False
 ) -> Diagnostics:
     """Every diagnostic of a file. Raises UserError (NAS005) for one that cannot be read."""
-    return check_source(_read(path), parameters, allow_python)[1]
+    return check(_read(path), parameters, allow_python)[1]
 
 
 def _read(path: str | Path) -> Source:

@@ -101,6 +101,7 @@ items = st.one_of(
         expressions | build(ast.Duration, st.sampled_from(["5ms", "0.5s", "300us"])),
         st.none() | strings,
     ),
+    build(ast.Within, strings),
 )
 spaces = build(ast.Space, idents, st.none() | strings, some(items, least=0))
 files = build(ast.File, spaces.map(lambda space: (space,)))

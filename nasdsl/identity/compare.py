@@ -100,6 +100,10 @@ def _others(old: CheckedSpace, new: CheckedSpace) -> Iterator[str]:
         yield f"- limit {limit} is gone"
     for limit in sorted(limits[1] - limits[0]):
         yield f"+ limit {limit} is new"
+    for part in _narrowing(new, old):
+        yield f"- within {part} is gone, or says something else"
+    for part in _narrowing(old, new):
+        yield f"+ within {part} is new, or says something else"
     if str(old.input) != str(new.input):
         yield f"~ the input is {new.input}, not {old.input}"
     if old.classes != new.classes:
@@ -124,7 +128,16 @@ def _architectures(old: CheckedSpace, new: CheckedSpace) -> Level:
     tighter = {str(m) for m in new.limits} - {str(m) for m in old.limits}
     if tighter:
         return Level(name, False, f"some may not meet the new limit {min(tighter)}")
+    narrowing = _narrowing(old, new)
+    if narrowing:
+        return Level(name, False, f"some may be outside the sub-space {narrowing[0]}")
     return Level(name, True, "every old architecture is one of the new space")
+
+
+def _narrowing(old: CheckedSpace, new: CheckedSpace) -> list[str]:
+    """The files of sub-spaces that hold for the new space and, as they are, not for the old one."""
+    known = {part.text for part in old.within}
+    return sorted({f'"{part.written}"' for part in new.within if part.text not in known})
 
 
 def _narrower(old: Decision, new: Decision) -> str:

@@ -14,9 +14,10 @@ import attrs
 from nasdsl.diagnostics import Diagnostic, Diagnostics, Source, Span
 from nasdsl.errors import UserError
 from nasdsl.identity.encodings import Encodings, restrict
+from nasdsl.opening import check
 from nasdsl.ops import PRIMITIVES, Primitive
 from nasdsl.space.amend import amended, library, with_library
-from nasdsl.space.checked import CheckedSpace, check_source
+from nasdsl.space.checked import CheckedSpace
 from nasdsl.space.names import CONSTANTS, FUNCTIONS, LANGUAGE
 from nasdsl.syntax import ast, grammar
 from nasdsl.syntax.parse import parse
@@ -194,7 +195,7 @@ def read_document(name: str, text: str) -> Document:
     """Checks a text."""
     source = Source(name, text)
     try:
-        space, found = check_source(source)
+        space, found = check(source)
     except UserError as error:
         return Document(source, error.diagnostics, None, None)
     silent = Diagnostics()
@@ -203,7 +204,7 @@ def read_document(name: str, text: str) -> Document:
     if tree is not None and not silent.errors:
         whole = amended(tree, source, Diagnostics())
         tree = with_library(whole) if whole is not None else tree
-    return Document(source, found.items, space, tree)
+    return Document(source, found.items, None if space is None else space.checked, tree)
 
 
 def _sizes(type_: object, sizes: Mapping[str, object]) -> list[str]:

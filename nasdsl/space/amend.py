@@ -114,7 +114,7 @@ def _extended(
     for item in own:
         if isinstance(item, ast.SetExtend):
             _extend(item, items, appended, diagnostics)
-        elif _key(item) in before and not isinstance(item, ast.UsePython):
+        elif _key(item) in before and not isinstance(item, (ast.UsePython, ast.Within)):
             items[before[_key(item)]] = item
         else:
             appended.append(item)

@@ -80,6 +80,22 @@ class Limit:
         return _RELATIONS[self.relation](value, self.bound)
 
 
+@attrs.frozen
+class Within:
+    """`within "FILE"`: only the sub-space in a file counts. Here is its text; `nasdsl.opening` reads it.
+
+    Attributes:
+        written: the file as it is named.
+        path: where it was found.
+        text: what it says.
+    """
+
+    written: str
+    path: Path
+    text: str = attrs.field(repr=False)
+    span: Span = attrs.field(eq=False, repr=False)
+
+
 @attrs.frozen(slots=False)
 class CheckedSpace:
     """A space without errors, at one setting of its parameters.
@@ -96,6 +112,8 @@ class CheckedSpace:
         classes: length of the output vector.
         notation: the published notation it reads and writes, or None.
         distinct_by: the published notion of sameness it declares, or None.
+        limits: what its architectures must keep to.
+        within: files of sub-spaces, outside of which no architecture counts.
     """
 
     name: str
@@ -110,6 +128,7 @@ class CheckedSpace:
     notation: str | None
     distinct_by: str | None
     limits: tuple[Limit, ...]
+    within: tuple[Within, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -132,7 +151,7 @@ def check_source(
         settings: values for the parameters of the space.
         allow_python: whether `use python` may import what it names.
         timed: whether limits on latency count; their tables are read then.
-        limited: whether any limit counts; without, they are only read.
+        limited: whether any limit and any sub-space counts; without, limits are only read.
 
     Returns:
         The space, None when there are errors; and every diagnostic found.
@@ -213,6 +232,7 @@ def _assemble(
     classes = result.dims[0].evaluate({}) if isinstance(result, TensorType) else 0
     table = decision_table(elaborated.owners)
     limits = _limits(names, elaborated, table, given, diagnostics, timed, limited)
+    within = _within(names, diagnostics) if limited else ()
     if diagnostics.errors:
         return None
 
@@ -245,6 +265,7 @@ def _assemble(
         notation=single(ast.Notation),
         distinct_by=single(ast.DistinctBy),
         limits=limits,
+        within=within,
     )
 
 
@@ -370,6 +391,33 @@ def _limits(
     return tuple(limits)
 
 
+def _within(names: Names, diagnostics: Diagnostics) -> tuple[Within, ...]:
+    """Reads the files of sub-spaces; whether they fit is for `nasdsl.opening` to say."""
+    found = []
+    for item in names.items(ast.Within):
+        written, place = item.file.value, item.file.span
+        path = Path(place.source.name).parent / written
+        try:
+            found.append(Within(written, path, path.read_text("utf-8"), place))
+        except OSError as error:
+            diagnostics.error(
+                "NAS005",
+                f"{path} cannot be read: {error.strerror or error}",
+                place,
+                "named here",
+                help="name a file of `Subspace.write` by its path from this one",
+            )
+        except ValueError:
+            diagnostics.error(
+                "NAS404",
+                f"{path} is not text",
+                place,
+                "named here",
+                help="a sub-space is a JSON file that `Subspace.write` makes",
+            )
+    return tuple(found)
+
+
 def _complete(item: ast.Limit) -> bool:
     return item.table is not None and isinstance(item.bound, ast.Duration)
 
@@ -462,4 +510,4 @@ def _provable(
     )
 
 
-__all__ = ["CheckedSpace", "Limit", "check_source", "check_text", "decision_table"]
+__all__ = ["CheckedSpace", "Limit", "Within", "check_source", "check_text", "decision_table"]

@@ -69,6 +69,11 @@ def read_subspace(path: str | Path, space: CheckedSpace) -> Subspace:
         raise UserError.plain("NAS005", f"{path} cannot be read: {error.strerror or error}") from None
     except ValueError:
         raise _wrong(f"{path} is not text", FORM) from None
+    return read_named(text, path, space)
+
+
+def read_named(text: str, path: str | Path, space: CheckedSpace) -> Subspace:
+    """Reads the text of a file, which is named where it is wrong. Raises UserError (NAS404)."""
     try:
         return read_text(text, space)
     except UserError as error:

@@ -464,6 +464,14 @@ class Limit:
     span: Span = _span()
 
 
+@attrs.frozen
+class Within:
+    """`within "FILE"`: only architectures of the sub-space in a file count."""
+
+    file: String
+    span: Span = _span()
+
+
 Item = Union[
     Doc,
     Notation,
@@ -479,6 +487,7 @@ Item = Union[
     SetExtend,
     Network,
     Limit,
+    Within,
 ]
 
 

@@ -22,12 +22,25 @@ MAX_NESTING = 100
 """More brackets inside each other are refused (NAS004); so are deeper trees."""
 
 ITEM_KEYWORDS = frozenset(
-    {"DOC", "NOTATION", "DISTINCT", "USE", "INPUT", "PARAM", "LIMIT", "OP", "CELL", "SET", "NETWORK"}
+    {
+        "DOC",
+        "NOTATION",
+        "DISTINCT",
+        "USE",
+        "INPUT",
+        "PARAM",
+        "LIMIT",
+        "WITHIN",
+        "OP",
+        "CELL",
+        "SET",
+        "NETWORK",
+    }
 )
 _CLOSERS = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
 _OPENERS = {closer: opener for opener, closer in _CLOSERS.items()}
 _SIGNS = {"RPAR": ")", "RSQB": "]", "RBRACE": "}"}
-_FOLLOWERS = {"DOC": "STRING", "DISTINCT": "BY", "USE": "PYTHON", "NETWORK": "LBRACE"}
+_FOLLOWERS = {"DOC": "STRING", "DISTINCT": "BY", "USE": "PYTHON", "WITHIN": "STRING", "NETWORK": "LBRACE"}
 _SHOWN = 3
 
 

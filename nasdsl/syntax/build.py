@@ -106,6 +106,9 @@ class Builder:
     def duration(self, c: Children) -> ast.Duration:
         return ast.Duration(c[0].text, span=_span(c))
 
+    def within(self, c: Children) -> ast.Within:
+        return ast.Within(_string(c[1]), span=_span(c))
+
     def bind(self, c: Children) -> ast.Bind:
         family = c[1] if isinstance(c[1], ast.Family) else None
         return ast.Bind(_ident(c[0]), family, c[-1], span=_span(c))

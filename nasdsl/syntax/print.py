@@ -261,7 +261,7 @@ _LEVELS: dict[type, int] = {
 }
 _BLOCKS = (ast.CellDef, ast.Network)
 _HEAD = (ast.Doc, ast.Notation, ast.DistinctBy, ast.UsePython)
-_SETTINGS = (ast.Input, ast.Param, ast.Bind, ast.Limit)
+_SETTINGS = (ast.Input, ast.Param, ast.Bind, ast.Limit, ast.Within)
 _WRAPPED = (ast.Space, *_BLOCKS, *_HEAD, *_SETTINGS, ast.OpDef, ast.CellAlias, ast.SetDef, ast.SetExtend)
 
 _DOCS: dict[type, Callable[[Any], Doc]] = {
@@ -300,6 +300,7 @@ _DOCS: dict[type, Callable[[Any], Doc]] = {
     ast.Param: lambda n: (f"param {n.name} = ", _doc(n.value)),
     ast.Limit: _limit,
     ast.Duration: lambda n: n.text,
+    ast.Within: lambda n: ("within ", _string(n.file)),
     ast.Family: lambda n: ("[", _doc(n.low), "..", _doc(n.high), "]"),
     ast.Bind: _bind,
     ast.Where: _where,
