@@ -27,6 +27,7 @@ from nasdsl.planning.footprint import FLOAT, Situation
 from nasdsl.planning.memory import MemoryEstimate, simulate
 from nasdsl.planning.time import Rates, TimeEstimate, seconds
 from nasdsl.planning.trace import Trace, trace
+from nasdsl.runtime.members import looked_at
 from nasdsl.runtime.paths.choices import Choices
 from nasdsl.runtime.paths.choices import extreme as furthest
 from nasdsl.space.decisions import DecisionTable
@@ -57,11 +58,11 @@ def supernet_params(compilation: Compilation) -> int:
 
 def predict_path_step(compilation: Compilation, batch: int, rates: Rates | None = None) -> PathStep:
     """The step of a method of single paths with `batch` examples, fp32."""
-    settings, table = compilation.settings, compilation.space.table
-    costs = PathCosts(compilation.space.module, table, "macs")
-    ends = [_trace(compilation, extreme(table, costs, sign)) for sign in (1, -1)]
+    settings, table = compilation.settings, compilation.basis.table
+    ends = [_trace(compilation, choices) for choices in _ends(compilation)]
     drawn = [_trace(compilation, choices) for choices in _drawn(compilation)]
-    limited = bool(compilation.space.limits) and settings["sampler"] in ("uniform", "bins")
+    narrow = bool(compilation.space.limits) or compilation.inside is not None
+    limited = narrow and settings["sampler"] in ("uniform", "bins")
     looked = drawn if limited and drawn else [ends[0], *drawn]
     count = paths_of_a_step(table, settings)
     together = count > 1 and settings["distillation"] != "board"
@@ -88,11 +89,14 @@ def paths_of_a_step(table: DecisionTable, settings: Mapping[str, Any]) -> int:
 def notes(compilation: Compilation, count: int) -> Iterator[str]:
     """What the figures of a step leave out."""
     settings = compilation.settings
+    if compilation.within:
+        yield compilation.within
     paths = "one path a step" if count == 1 else f"{count} paths a step, one after the other"
     yield f"{paths}; memory is that of the largest path, time the mean of {LOOKED_AT} random ones"
     if settings["sampler"] == "bins":
         yield "paths are drawn from bins of costs; the mean is over uniform ones"
-    if compilation.space.limits and settings["sampler"] in ("fair", "sandwich"):
+    within = compilation.inside is not None and settings["sampler"] == "sandwich"
+    if compilation.space.limits and settings["sampler"] in ("fair", "sandwich") and not within:
         yield f"the limits hold for the paths that are judged; sampler={settings['sampler']} trains others too"
     if settings["distillation"] == "board":
         images = int(settings["board_size"]) * int(settings["board_images"])
@@ -102,6 +106,16 @@ def notes(compilation: Compilation, count: int) -> Iterator[str]:
         if settings["search"] != "board"
         else (f"after training, the {settings['board_size']} paths of the board are judged")
     )
+
+
+def _ends(compilation: Compilation) -> tuple[Mapping[str, Choice], Mapping[str, Choice]]:
+    """The paths of most and of least multiply-adds; inside a sub-space those of its members, as a sandwich has them."""
+    basis, inside = compilation.basis, compilation.inside
+    costs = PathCosts(basis.module, basis.table, "macs")
+    if inside is None:
+        return extreme(basis.table, costs, 1), extreme(basis.table, costs, -1)
+    looked = [(costs.at(choices), i, choices) for i, choices in enumerate(looked_at(inside, 0))]
+    return max(looked, key=lambda t: t[:2])[2], min(looked, key=lambda t: t[:2])[2]
 
 
 def extreme(table: DecisionTable, costs: PathCosts, sign: int) -> Choices:
@@ -116,8 +130,8 @@ def _made(table: DecisionTable, genes: Mapping[str, Choice]) -> Choices:
 
 
 def _drawn(compilation: Compilation) -> Iterator[Mapping[str, Choice]]:
-    """A few random paths within the limits; none where none can be drawn."""
-    tally, rng = Population(compilation.space).tally, random.Random(0)
+    """A few random paths within the limits and the sub-space; none where none can be drawn."""
+    tally, rng = Population(compilation.space, compilation.subspace).tally, random.Random(0)
     for _ in range(LOOKED_AT if tally.draw is not None and tally.high else 0):
         yield tally.draw(rng)  # type: ignore[misc]
 

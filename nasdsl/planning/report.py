@@ -24,7 +24,6 @@ from nasdsl.identity.within import quantiles
 from nasdsl.ir.cost import module_count
 from nasdsl.ir.graph import Graph
 from nasdsl.ir.nodes import Gather, Select
-from nasdsl.methods.base import Scalar
 from nasdsl.planning.footprint import VIEWS
 from nasdsl.planning.memory import MemoryEstimate, predict_memory
 from nasdsl.planning.paths import notes as path_notes
@@ -33,6 +32,7 @@ from nasdsl.planning.time import Rates, TimeEstimate, predict_time
 from nasdsl.planning.trace import trace
 from nasdsl.space.checked import CheckedSpace, Limit
 from nasdsl.space.presence import NotAdditiveError
+from nasdsl.subspace.value import Subspace
 
 MEMORY_ERROR = "within 2 % on twenty measured supernets, on a CPU (benchmarks/plan_memory.py)"
 TIME_ERROR = "25 % median error on ten supernets, 39 % on the worst, on a busy CPU (benchmarks/plan_time.py)"
@@ -117,15 +117,14 @@ def plan(
     batch: int | None = None,
     device: str | None = None,
     passes: str = "",
-    part: Part | None = None,
+    part: Subspace | None = None,
 ) -> Plan:
     """Plans a search.
 
     Args:
         passes: changes to the method's pipeline, as `compile_space` takes them.
         batch: examples a step; the method's setting by default.
-        part: the part of the space whose architectures are counted and measured; the supernet is that of
-            the space.
+        part: the part of the space whose architectures are counted and measured, and whose supernet it is.
         device: predicts times there, after measuring it for a few seconds (imports torch).
 
     Raises:
@@ -133,7 +132,7 @@ def plan(
     """
     population = Population(space, part)
     # A mistake in the command is told before anything is counted.
-    compilation, misfit = (None, None) if method is None else _compiled(space, method, settings, passes)
+    compilation, misfit = (None, None) if method is None else _compiled(space, method, settings, passes, part)
     found = Plan(
         encodings=population.tally,
         distinct=population.distinct(),
@@ -157,7 +156,7 @@ def plan(
         memory=predict_memory(compilation, size),
         time=_time(compilation, size, device) if device is not None else None,
         passes=_passes(compilation, settings, size, passes),
-        notes=tuple(_notes(compilation.settings)),
+        notes=tuple(_notes(compilation)),
     )
 
 
@@ -175,7 +174,10 @@ def _of_paths(found: Plan, compilation: Compilation, batch: int, device: str | N
     )
 
 
-def _notes(settings: Mapping[str, Scalar]) -> Iterator[str]:
+def _notes(compilation: Compilation) -> Iterator[str]:
+    settings = compilation.settings
+    if compilation.within:
+        yield compilation.within
     if settings.get("activation") == "gumbel":
         yield "at most: one candidate an edge is drawn, and the figures are of the largest"
     if settings.get("activation") == "clipped" and settings.get("prune"):
@@ -187,11 +189,15 @@ def _notes(settings: Mapping[str, Scalar]) -> Iterator[str]:
 
 
 def _compiled(
-    space: CheckedSpace, method: str, settings: Mapping[str, Any] | None, passes: str
+    space: CheckedSpace,
+    method: str,
+    settings: Mapping[str, Any] | None,
+    passes: str,
+    part: Subspace | None,
 ) -> tuple[Compilation | None, UserError | None]:
     """The compilation, or why the method does not fit the space."""
     try:
-        return compile_space(space, method, settings, passes), None
+        return compile_space(space, method, settings, passes, part), None
     except UserError as refused:
         if refused.diagnostics[0].code not in ("NAS504", "NAS901"):
             raise
@@ -301,7 +307,8 @@ def _passes(
     found = []
     for step in compilation.passes:
         if step.optimises:
-            was = _size(compile_space(space, name, settings, f"{passes},-{step.name}"), batch)
+            without = compile_space(space, name, settings, f"{passes},-{step.name}", compilation.subspace)
+            was = _size(without, batch)
             found.append(PassReport(step.name, step.exact, (was[0], now[0]), (was[1], now[1])))
     return tuple(found)
 

@@ -12,6 +12,9 @@ from typing import Any, Protocol, Union
 
 Choices = dict[str, Union[str, tuple[str, ...]]]
 
+EXTREMES = 1_000
+"""Members that are looked at for the largest and the smallest, where they cannot all be listed."""
+
 
 class Members(Protocol):
     """The architectures that a search may end in: those of a sub-space that the limits of the space allow."""
@@ -40,6 +43,15 @@ class Members(Protocol):
         """In how many edits two architectures differ."""
 
 
+def looked_at(inside: Members, seed: int) -> Iterator[Choices]:
+    """Among what the largest and the smallest member are looked for: all that are listed, else some drawn."""
+    if inside.listed is not None:
+        return inside.all()
+    # A generator of its own: what a step draws does not depend on whether somebody asked.
+    rng = random.Random(seed)
+    return (inside.draw(rng) for _ in range(EXTREMES))
+
+
 def ended(edits: int, looked: int) -> str:
     """What a search that learns variables ended in, in words.
 
@@ -55,4 +67,4 @@ def ended(edits: int, looked: int) -> str:
     )
 
 
-__all__ = ["Choices", "Members", "ended"]
+__all__ = ["Choices", "Members", "ended", "looked_at"]

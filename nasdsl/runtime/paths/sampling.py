@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from nasdsl.runtime.members import Members
+from nasdsl.runtime.members import Members, looked_at
 from nasdsl.runtime.paths.choices import Choices, extreme, made, values_of
 from nasdsl.runtime.standalone.basics import Mistake, stable_seed
 
@@ -34,8 +34,6 @@ FEW_DRAWS = 1_000
 """Draws after which a limit counts as tight: then paths within it are drawn exactly, where that can be done."""
 MOST_DRAWS = 100_000
 """Draws after which, where it cannot, a limit is said to leave nothing."""
-EXTREMES = 1_000
-"""Members among which the largest and the smallest are looked for, where they cannot all be listed."""
 MOST_AT_ONCE = 64
 """Paths of one fair step; more would be a batch of its own."""
 
@@ -136,14 +134,8 @@ class Draw:
         """
         if self.inside is None:
             return extreme(self.values, self.path, self.cost, sign)
-        return max(self._looked_at(self.inside), key=lambda path: sign * self.cost(path))
-
-    def _looked_at(self, inside: Members) -> Iterable[Choices]:
-        if inside.listed is not None:
-            return inside.all()
-        # A generator of its own: what a step draws does not depend on whether somebody asked.
-        rng = random.Random(stable_seed(self._seed, "extremes"))
-        return (inside.draw(rng) for _ in range(EXTREMES))
+        found = looked_at(self.inside, stable_seed(self._seed, "extremes"))
+        return max(found, key=lambda path: sign * self.cost(path))
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the generator."""
