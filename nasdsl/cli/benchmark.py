@@ -63,6 +63,8 @@ def configure(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Opens the table and prints."""
+    from nasdsl.api import Space
+
     if args.top is not None and args.arch:
         raise CommandLineError("--top lists the best rows, --arch says where others stand: give one of them")
     name = args.table
@@ -72,11 +74,14 @@ def run(args: argparse.Namespace) -> int:
         name = f"{name}#sha256={args.sha256}"
     space = load(args.file, assignments("--param", args.param), args.allow_python)
     table = space.table(name, args.metric)
-    checked = table.check(space.architecture) if args.check else None
+    # A table is of the whole space, also where the file says that only a part counts.
+    checked = table.check(Space(space.checked).architecture) if args.check else None
     if args.within is not None:
-        space, table = _inside(space.within(args.within), table)
+        space = space.within(args.within)
+    if space.subspace is not None:
+        space, table = _inside(space, table)
     head: dict[str, object] = {"table": table.name, "sha256": table.digest, "rows": len(table)}
-    if args.within is not None:
+    if space.subspace is not None:
         head["within"] = space.within_digest
     if checked is not None:
         head["checked"] = checked

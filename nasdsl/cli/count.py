@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     space = load(args.file, assignments("--param", args.param), args.allow_python, args.within)
     # Python refuses to print integers beyond 4300 digits unless told that they are wanted.
     sys.set_int_max_str_digits(0)
-    part = {"within": space.within_digest} if args.within is not None else {}
+    part = {"within": space.within_digest} if space.subspace is not None else {}
     record = {"space": space.name, **part, "cell": args.cell, "distinct": distinct(args)}
     if args.json and args.cell is None:
         tally = space.tally(distinct(args))

@@ -2,7 +2,8 @@
 
 Takes a compilation, returns the text of every file. Invariant: the same input
 gives the same bytes, so nothing here reads a clock, a path or the environment
-beyond the versions that the lock names and the latency table that a setting names.
+beyond the versions that the lock names and the latency table that a setting names. Every file that the space
+names lies in the directory.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from typing import Protocol
 
+import attrs
 import jinja2
 
 from nasdsl import __version__
 from nasdsl.codegen.explain import explained
 from nasdsl.codegen.sizes import largest
 from nasdsl.codegen.source import PythonCode, comment, literal
+from nasdsl.diagnostics import Diagnostics, Source
 from nasdsl.ir.graph import Module
 from nasdsl.ir.nodes import Op
 from nasdsl.ir.text import print_module
@@ -30,9 +33,12 @@ from nasdsl.ops import PRIMITIVES
 from nasdsl.passes.base import Pass
 from nasdsl.passes.log import Rewrite
 from nasdsl.space.checked import CheckedSpace
-from nasdsl.space.latency import LatencyTable, read_table
+from nasdsl.space.latency import read_table
 from nasdsl.subspace.files import text_of
 from nasdsl.subspace.value import Subspace
+from nasdsl.syntax import ast
+from nasdsl.syntax.parse import parse
+from nasdsl.syntax.print import to_text
 
 _EMBEDDED = ("basics", "augmentation", "pictures", "data", "run", "recipe", "training")
 _VERSIONS = ("torch", "torchvision", "lark", "attrs", "jinja2", "networkx", "numpy")
@@ -42,7 +48,7 @@ _TABLE = "latency_table"
 _FILES = ("space.nas", "supernet.py", "search.py", "retrain.py", "config.toml", "rewrites.md", "README.md")
 _SUBSPACE = "subspace.json"
 _OWN = frozenset((*_FILES, _SUBSPACE, "nasdsl.lock", "runs"))
-"""Names in the directory that no table may take."""
+"""Names in the directory that no file which is named may take."""
 
 
 class Compilation(Protocol):
@@ -82,14 +88,14 @@ class Compilation(Protocol):
 def directory_files(compilation: Compilation, passes: str) -> dict[str, str]:
     """Every file by name."""
     context = _context(compilation, passes)
-    tables = _Tables(_OWN)
-    space = _beside(compilation.space, tables)
+    named = _Named(_OWN)
+    space = _beside(compilation.space, named)
     settings = dict(compilation.settings)
     if path := str(settings.get(_TABLE) or ""):
-        settings[_TABLE] = tables.add(path, read_table(path))
+        settings[_TABLE] = named.add(path, read_table(path).text())
     texts = {
         "space.nas": space,
-        **tables.texts,
+        **named.texts,
         "supernet.py": compilation.supernet.source,
         "search.py": _render(compilation.method.template, context),
         "retrain.py": _render("retrain.py.j2", context),
@@ -103,17 +109,19 @@ def directory_files(compilation: Compilation, passes: str) -> dict[str, str]:
     return texts
 
 
-class _Tables:
-    """Latency tables as they lie in the directory, by name: no two of one name, none in the place of a file."""
+class _Named:
+    """Files that the space or a setting names, as they lie in the directory: no two of one name, none in the
+    place of a file of the directory's own.
+    """
 
     def __init__(self, taken: frozenset[str]) -> None:
         self._taken = taken
         self.texts: dict[str, str] = {}
 
-    def add(self, path: str, table: LatencyTable) -> str:
-        """The name under which a table lies in the directory."""
+    def add(self, path: str, content: str) -> str:
+        """The name under which a file lies in the directory."""
         name = base = re.split(r"[/\\]", path)[-1]
-        content, count = table.text(), 1
+        count = 1
         while name in self._taken or self.texts.get(name, content) != content:
             count += 1
             name = f"{count}-{base}"
@@ -121,14 +129,29 @@ class _Tables:
         return name
 
 
-def _beside(space: CheckedSpace, tables: _Tables) -> str:
-    """The text of the space, its latency tables named as they lie beside it."""
-    names = {m.written: tables.add(m.written, m.table) for m in space.limits if m.table is not None}
-    if not names:
+def _beside(space: CheckedSpace, named: _Named) -> str:
+    """The text of the space, its latency tables and its sub-spaces named as they lie beside it."""
+    tables = [m.table.text() for m in space.limits if m.table is not None]
+    parts = [part.text for part in space.within]
+    if not tables and not parts:
         return space.source.text
-    written = "|".join(re.escape(f'"{w}"') for w in names)
-    # All at once: a name that was put in may be what another limit has written.
-    return re.sub(written, lambda found: f'"{names[found[0][1:-1]]}"', space.source.text)
+    items = _items(space.source)
+    limits = [i.table for i in items if isinstance(i, ast.Limit) and i.table is not None]
+    withins = [i.file for i in items if isinstance(i, ast.Within)]
+    found = [*zip(limits, tables, strict=True), *zip(withins, parts, strict=True)]
+    names = [(string, named.add(string.value, content)) for string, content in found]
+    text = space.source.text
+    # From the end, so that what is not yet written anew stays where it is.
+    for string, name in sorted(names, key=lambda both: -both[0].span.start):
+        written = to_text(attrs.evolve(string, value=name))
+        text = text[: string.span.start] + written + text[string.span.end :]
+    return text
+
+
+def _items(source: Source) -> tuple[ast.Item, ...]:
+    """The items of a text that has been checked, where they stand in it."""
+    file = parse(source, Diagnostics())
+    return file.spaces[0].items if file is not None else ()
 
 
 def _render(name: str, context: dict[str, object]) -> str:
