@@ -1,7 +1,8 @@
 """Figure against cost: a whole space faintly, a part of it in colour.
 
-Takes pairs of numbers, returns SVG text. Invariant: what is no number is left out; at most `MOST_FAINT`
-faint points are drawn, the same ones every time, and every point of the part.
+Takes pairs of numbers of which a higher figure is better, returns SVG text. Invariant: what is no number is
+left out; at most `MOST_FAINT` faint points are drawn, the same ones every time, and every point of the part;
+a few failures, far below all others, do not flatten the rest: they lie on the lower edge.
 """
 
 from __future__ import annotations
@@ -42,6 +43,17 @@ def thinned(points: Sequence[Point]) -> Sequence[Point]:
     return points if len(points) <= MOST_FAINT else random.Random(0).sample(list(points), MOST_FAINT)
 
 
+def floor_of(*layers: Layer) -> float:
+    """The least figure that has its own place: below it a twentieth of a layer would take half the picture."""
+    figures = [sorted(p[1] for p in layer.points) for layer in layers if layer.points]
+    if not figures:
+        return 0.0
+    lowest, highest = min(f[0] for f in figures), max(f[-1] for f in figures)
+    usual = min(f[len(f) // 20] for f in figures)
+    # Halves, so that no difference leaves the numbers there are.
+    return usual if highest / 2 - lowest / 2 > 2 * (highest / 2 - usual / 2) > 0 else lowest
+
+
 def draw_cloud(faint: Layer, strong: Layer, edges: Sequence[float], across: str, up: str) -> str:
     """The picture.
 
@@ -51,11 +63,16 @@ def draw_cloud(faint: Layer, strong: Layer, edges: Sequence[float], across: str,
     """
     canvas = Canvas(NAMES)
     lines = sorted({float(e) for e in edges if drawable(e)})
-    back = thinned(faint.points)
-    shown = (*back, *strong.points)
-    left = linear(p[1] for p in shown)
+    floor = floor_of(faint, strong)
+    back, front = thinned(faint.points), strong.points
+    shown = [*back, *front]
+    left = linear(p[1] for p in shown if p[1] >= floor)
     lower = linear([*(p[0] for p in shown), *lines], short)
     frame = Frame(margin(left), _TOP, WIDTH - _RIGHT, HEIGHT - _BOTTOM, lower, left)
+
+    def place(point: Point) -> tuple[float, float]:
+        return frame.x(point[0]), frame.y(point[1]) if point[1] >= floor else frame.bottom
+
     frame.draw(canvas)
     canvas.text((frame.left + frame.right) / 2, HEIGHT - 16, fitted(across, 13, WIDTH - 60), 13)
     canvas.text(12, 20, fitted(up, 13, WIDTH - 24), 13, anchor="start")
@@ -64,12 +81,12 @@ def draw_cloud(faint: Layer, strong: Layer, edges: Sequence[float], across: str,
         canvas.path(
             f"M{x:.1f} {_TOP:.1f} V{frame.bottom:.1f}", LIGHT["grey"], dashed=True, head=False, width=1
         )
-    canvas.dots([(frame.x(c), frame.y(f)) for c, f in back], 3, LIGHT["faint"], 0.55)
-    many = len(strong.points)
+    canvas.dots([place(p) for p in back], 3, LIGHT["faint"], 0.55)
+    many = len(front)
     size = 7 if many <= 500 else 5 if many <= 3_000 else 3
-    canvas.dots([(frame.x(c), frame.y(f)) for c, f in strong.points], size, LIGHT["accent"], 0.85)
+    canvas.dots([place(p) for p in front], size, LIGHT["accent"], 0.85)
     legend(canvas, [(n.name, LIGHT[c]) for n, c in ((faint, "faint"), (strong, "accent")) if n.points], WIDTH)
     return canvas.svg(WIDTH, HEIGHT, f"{up} against {across}")
 
 
-__all__ = ["MOST_FAINT", "Layer", "draw_cloud", "points_of", "thinned"]
+__all__ = ["MOST_FAINT", "Layer", "draw_cloud", "floor_of", "points_of", "thinned"]

@@ -21,7 +21,7 @@ DARK = {
     "grey": "#A4AAB0",
     "grid": "#34373B",
     "ground": "#17181A",
-    "faint": "#72787F",
+    "faint": "#858B92",
     "accent": "#8AB4F8",
     "second": "#F5A164",
 }

@@ -61,7 +61,7 @@ class Step:
 def draw_lines(
     series: Sequence[Series], across: str, up: str, levels: Sequence[tuple[float, str]] = ()
 ) -> str:
-    """A chart of lines; `levels` are values with a dashed line and a word."""
+    """A chart of lines; `levels` are values with a dashed line and a word of a few letters."""
     canvas = Canvas(NAMES)
     left = linear([*_reach(series), *(v for v, _ in levels)])
     lower = counted([x for s in series for x, _ in s.points])
@@ -72,7 +72,7 @@ def draw_lines(
         canvas.path(
             f"M{frame.left:.1f} {y:.1f} H{frame.right:.1f}", LIGHT["grey"], dashed=True, head=False, width=1
         )
-        canvas.text(frame.right - 4, y - 5, word, 11, colour=LIGHT["grey"], anchor="end")
+        canvas.text(frame.right + 4, y + 4, word, 11, colour=LIGHT["grey"], anchor="start")
     for line in series:
         _line(canvas, frame, line)
     legend(canvas, [(s.name, s.colour) for s in series], WIDTH)
@@ -99,7 +99,7 @@ def draw_rounds(rounds: Sequence[Step], up: str, size: str) -> str:
     sizes = tuple((float(r.number), math.log10(max(1, r.size))) for r in rounds)
     _line(canvas, small, Series("", LIGHT["second"], sizes), hollow)
     canvas.text(12, 20, fitted(up, 13, WIDTH - 24), 13, anchor="start")
-    canvas.text(12, _SPLIT - 8, fitted(size, 13, WIDTH - 24), 13, anchor="start")
+    canvas.text(12, _SPLIT - 14, fitted(size, 13, WIDTH - 24), 13, anchor="start")
     canvas.text((edge + frame.right) / 2, TALL - 16, "round", 13)
     return canvas.svg(WIDTH, TALL, f"{up} and {size} by round")
 

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from nasdsl.drawing.axes import drawable
-from nasdsl.drawing.cloud import Layer, draw_cloud, points_of, thinned
+from nasdsl.drawing.cloud import Layer, draw_cloud, floor_of, points_of, thinned
 from nasdsl.drawing.colours import LIGHT
 from nasdsl.drawing.lines import Series, Step, draw_lines, draw_rounds
 
@@ -56,7 +56,8 @@ def cloud_figure(record: Record) -> Figure | None:
     members, truth, scored = record["members"], record["truth"], record["scored"]
     before, figures = record["before"], members["figure"]
     notes: list[str] = []
-    if before is not None and figures is not None:
+    known = before is not None and figures is not None
+    if known:
         pairs = (before["cost"], before["figure"]), (members["cost"], figures)
         names = "all that are known", "members"
         up = truth["metric"] if truth else record["source"]
@@ -69,26 +70,24 @@ def cloud_figure(record: Record) -> Figure | None:
     layers = [points_of(*p) for p in pairs]
     if not any(layers):
         return None
-    faint, strong = layers
-    drawn = thinned(faint)
-    if len(drawn) < len(faint):
-        notes.append(f"Of {len(faint):,} grey points {len(drawn):,}, drawn at random, are shown.")
-    count = f"{len(strong):,}"
+    faint, strong = (Layer(f"{n} ({len(p):,})", p) for n, p in zip(names, layers, strict=True))
+    drawn = thinned(faint.points)
+    if len(drawn) < len(faint.points):
+        notes.append(f"Of {len(faint.points):,} grey points {len(drawn):,}, drawn at random, are shown.")
+    floor = floor_of(faint, strong)
+    low = sum(f < floor for _, f in {*drawn, *strong.points})
+    if low:
+        notes.append(f"{low:,} points with far lower figures lie on the lower edge.")
     total = _size(record["left"] or record["size"])
-    if figures is not None and before is not None and total is not None and len(members["cost"]) < total:
+    if known and total is not None and len(members["cost"]) < total:
         notes.append(f"Of the members {len(members['cost']):,}, drawn at random, are shown.")
-    missing = sum(len(p[0]) - len(found) for p, found in zip(pairs, layers, strict=True))
+    counted = zip(pairs, layers, strict=True) if known else [(pairs[0], layers[0])]
+    missing = sum(len(p[0]) - len(found) for p, found in counted)
     if missing:
         notes.append(f"{missing:,} points without a finite figure are left out.")
     if record["edges"]:
         notes.append("Dashed lines are where bins of cost part: quantiles of the space before.")
-    svg = draw_cloud(
-        Layer(f"{names[0]} ({len(faint):,})", faint),
-        Layer(f"{names[1]} ({count})", strong),
-        record["edges"],
-        cost_name(record),
-        up,
-    )
+    svg = draw_cloud(faint, strong, record["edges"], cost_name(record), up)
     return Figure(svg, tuple(notes))
 
 

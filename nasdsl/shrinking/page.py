@@ -149,11 +149,18 @@ def _correlations(record: Record) -> list[str]:
         said.append(
             f"Correlation length: {found['length']:.3g} edits (-1 / ln of the correlation one edit apart)."
         )
-    edits = "edit" if found["radius"] == 1 else "edits"
-    said.append(
-        f"Locality radius: {found['radius']} {edits}, the most up to which pairs correlate by 0.5 or more."
-    )
+    radius = _edits(found["radius"])
+    said.append(f"Locality radius: {radius}, the most up to which pairs correlate by 0.5 or more.")
     return said
+
+
+def _edits(number: int) -> str:
+    return "1 edit" if number == 1 else f"{number:,} edits"
+
+
+def _radius(record: Record) -> int:
+    """The radius that was used, where the rules leave it to the size of the space."""
+    return int(record.get("radius") or record["rules"]["radius"] or 1)
 
 
 def _diversity(record: Record) -> Table | None:
@@ -171,7 +178,7 @@ def _diversity(record: Record) -> Table | None:
     words = {
         "distance": ("decisions in which two members differ, on average", part),
         "entropy": ("entropy of a decision's values, of the most it can be", part),
-        "pockets": ("pockets: groups that single steps lead between", whole),
+        "pockets": (f"pockets: groups that steps of {_edits(_radius(record))} lead between", whole),
         "coverage": ("bins of cost that have a member", part),
     }
     rows = tuple(
@@ -257,7 +264,7 @@ def _origin(record: Record) -> list[tuple[str, str]]:
         ("scores", record["source"]),
         ("sub-space", None if left is None else left["digest"]),
         ("seed", str(record["seed"])),
-        ("rules", _pairs(record["rules"].items())),
+        ("rules", _pairs({**record["rules"], "radius": _radius(record)}.items())),
         ("nasdsl", record["version"]),
     ]
     return [(name, text) for name, text in found if text]
