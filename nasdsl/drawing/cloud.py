@@ -44,14 +44,16 @@ def thinned(points: Sequence[Point]) -> Sequence[Point]:
 
 
 def floor_of(*layers: Layer) -> float:
-    """The least figure that has its own place: below it a twentieth of a layer would take half the picture."""
+    """The least figure that has its own place.
+
+    The best 19 of 20 of each layer have theirs, and what is below them by at most half their span.
+    """
     figures = [sorted(p[1] for p in layer.points) for layer in layers if layer.points]
     if not figures:
         return 0.0
-    lowest, highest = min(f[0] for f in figures), max(f[-1] for f in figures)
     usual = min(f[len(f) // 20] for f in figures)
-    # Halves, so that no difference leaves the numbers there are.
-    return usual if highest / 2 - lowest / 2 > 2 * (highest / 2 - usual / 2) > 0 else lowest
+    fence = usual - (max(f[-1] for f in figures) / 2 - usual / 2)
+    return min(v for f in figures for v in f if v >= fence)
 
 
 def draw_cloud(faint: Layer, strong: Layer, edges: Sequence[float], across: str, up: str) -> str:
