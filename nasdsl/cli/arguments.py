@@ -94,7 +94,7 @@ def within_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--within",
         metavar="SUBSPACE",
-        help="a file of a sub-space, as `Subspace.write` makes: only this part of the space counts",
+        help="a file of a sub-space, as `nasdsl shrink` writes: only this part of the space counts",
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from nasdsl.scoring.sources import Kind, Recipe
 
 SOURCES = ("table", "run", "proxy", "predictor", "command", "cost")
+EVERY = 5.0
+"""Seconds between two lines of progress."""
 PROXIES = ("synflow", "naswot", "jacov", "grad_norm")
 _USES = {
     "metric": {"table"},
@@ -85,13 +88,19 @@ def pool_of(args: argparse.Namespace, space: Space | None = None) -> Pool:
     """The pool that the command line asks for; to be closed. Raises as `recipe_of` and `Pool`."""
     from nasdsl.scoring.pool import Pool
 
-    return Pool(recipe_of(args), args.workers, args.engine, args.cache, space, _progress)
+    return Pool(recipe_of(args), args.workers, args.engine, args.cache, space, _Progress())
 
 
-def _progress(done: int, total: int) -> None:
-    """On standard error: standard output is the scores'."""
-    if done % 10 == 0:
-        print(f"{done} of {total} evaluated", file=sys.stderr, flush=True)
+class _Progress:
+    """A line every few seconds, on standard error: standard output is the scores'."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + EVERY
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + EVERY
+            print(f"{done} of {total} evaluated", file=sys.stderr, flush=True)
 
 
 def _kind(args: argparse.Namespace) -> Kind:

@@ -44,6 +44,8 @@ VERBS = {
         Verb("compile", "write the supernet, the search and the retraining of a method", GROUPS[1]),
         Verb("rank", "how well a trained supernet ranks architectures", GROUPS[1]),
         Verb("score", "architectures by a table, supernet, proxy, predictor or command", GROUPS[1]),
+        Verb("locality", "how far neighbours' scores resemble each other", GROUPS[1]),
+        Verb("shrink", "a large space into a small one of good architectures", GROUPS[1]),
         Verb("export", "one network of a space as a file that needs torch only", GROUPS[1]),
         Verb("ir", "the intermediate form as text, before or after passes", GROUPS[2]),
         Verb("lsp", "the language server for editors", GROUPS[3]),

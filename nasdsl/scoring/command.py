@@ -48,6 +48,8 @@ class CommandScores:
 
 
 class _Command:
+    looked_up = False
+
     def __init__(self, kind: CommandScores, space: Space) -> None:
         self._kind, self._space = kind, space
         self.name = f"`{' '.join(kind.words)}`"

@@ -1,8 +1,9 @@
 """Scores of many architectures: each network once, in parallel, kept as they come.
 
 Takes a recipe and choices, returns scores in the order asked. Invariant: two encodings of one network
-(`Population.fingerprint`) are evaluated once, in this run and in any other with the same cache file; a
-score is in the file before the next one is waited for; which worker was faster changes nothing.
+(`Population.fingerprint`) are evaluated once (but where scores are only looked up), in this run and in any
+other with the same cache file; a score is in the file before the next one is waited for; which worker was
+faster changes nothing.
 """
 
 from __future__ import annotations
@@ -89,8 +90,13 @@ class Pool:
         return [self._cache.scores[key] for key in keys]
 
     def key(self, choices: Choices) -> str:
-        """The identity of an architecture: equal exactly for the same network by construction."""
+        """The identity of an architecture: equal exactly for the same network by construction.
+
+        Where scores are looked up each encoding is one of its own: telling networks apart takes longer.
+        """
         text = text_of(choices)
+        if self.source.looked_up:
+            return text
         if text not in self._cache.identities:
             self._cache.identities[text] = self.space.population.fingerprint(choices)
         return self._cache.identities[text]

@@ -51,6 +51,8 @@ class PredictorScores:
 
 
 class _Fitted:
+    looked_up = True
+
     def __init__(self, kind: PredictorScores, space: Space) -> None:
         from nasdsl.errors import UserError
 

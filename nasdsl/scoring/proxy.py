@@ -88,6 +88,8 @@ class ProxyScores:
 
 
 class _Untrained:
+    looked_up = False
+
     def __init__(self, kind: ProxyScores, space: Space) -> None:
         self.name = kind.proxy
         self._kind, self._space = kind, space

@@ -38,6 +38,11 @@ class Source(Protocol):
         """In a few words, for people."""
         ...
 
+    @property
+    def looked_up(self) -> bool:
+        """Whether a score is there already: then each encoding has its own, as a table says it, and none is kept."""
+        ...
+
     def identity(self) -> Mapping[str, Any]:
         """What two scores that may be compared have in common, as JSON has it: checksums, data, seeds."""
         ...
@@ -112,6 +117,8 @@ class CostScores:
 
 
 class _Costs:
+    looked_up = True
+
     def __init__(self, measure: str, space: Space) -> None:
         self.name, self._costs = measure, space.costs(measure)
 
@@ -138,6 +145,8 @@ class TableScores:
 
 
 class _Looked:
+    looked_up = True
+
     def __init__(self, table: Table) -> None:
         self._table, spread = table, table.spread()
         self._metric, self._sign = spread.metric, -1.0 if spread.better == "lower" else 1.0
@@ -178,6 +187,8 @@ class RunScores:
 
 
 class _Inherited:
+    looked_up = False
+
     def __init__(self, searched: Searched) -> None:
         self._searched = searched
         self._judge: Callable[[Choices], float] | None = None

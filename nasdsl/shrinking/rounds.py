@@ -279,8 +279,9 @@ def _rounds(run: Shrinking) -> Asked:
     for number in range(1, rules.rounds + 1):
         if len(known) >= rules.evaluations:
             return left, f"{rules.evaluations:,} evaluations were made"
-        seeds, bars = _seeds(run, left)
-        found, candidates = _candidates(run, left, seeds, bars)
+        seeds, found, candidates = _grown(run, left)
+        if found is None:
+            return left, f"the best have fewer than {rules.least:,} neighbours"
         tally = found.tally()
         if tally.high >= size:
             return left, "the neighbours of the seeds are all there is"
@@ -325,7 +326,23 @@ def fresh_samples(
     return np.array(found, np.int16).reshape(len(found), len(ground.codes.values))
 
 
-def _seeds(run: Shrinking, left: Subspace | None) -> tuple[Rows, NDArray[np.float64]]:
+def _grown(run: Shrinking, left: Subspace | None) -> tuple[Rows, Subspace | None, int | None]:
+    """The seeds, the next set, and how many neighbours it was chosen from; no set where there are too few of them.
+
+    Where the neighbours are fewer than what shall be left, more of the scored ones are seeds.
+    """
+    share = run.rules.top
+    while True:
+        seeds, bars = _seeds(run, left, share)
+        found, candidates = _candidates(run, left, seeds, bars)
+        if candidates is None or candidates >= run.rules.least:
+            return seeds, found, candidates
+        if share >= 1:
+            return seeds, None, candidates
+        share = min(1.0, 2 * share)
+
+
+def _seeds(run: Shrinking, left: Subspace | None, share: float) -> tuple[Rows, NDArray[np.float64]]:
     """The best scored members, and for each bin the score of its last seed (infinite where it has none)."""
     import numpy as np
 
@@ -343,7 +360,7 @@ def _seeds(run: Shrinking, left: Subspace | None) -> tuple[Rows, NDArray[np.floa
         if not len(group):
             continue
         order = group[np.argsort(-scores[group], kind="stable")]
-        best = order[: max(1, math.ceil(run.rules.top * len(order)))]
+        best = order[: max(1, math.ceil(share * len(order)))]
         chosen.append(best)
         bars[number if run.rules.seeds == "bins" else slice(None)] = scores[best[-1]]
     return rows[np.concatenate(chosen)], bars

@@ -47,15 +47,24 @@ def test_proxies_do_not_depend_on_the_workers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_two_encodings_of_one_network_are_evaluated_once(tmp_path: Path, workers: int) -> None:
     space = nasdsl.load("nasbench201", **TINY)
+    kind = ProxyScores("synflow")
     chosen = [space.parse(text).choices for text in (*SAME, OTHER)]
     cache = tmp_path / "scores.jsonl"
-    with Pool(Recipe("nasbench201", CostScores("params"), TINY), workers, cache=cache) as pool:
+    with Pool(Recipe("nasbench201", kind, TINY), workers, cache=cache) as pool:
         first, second, third, other = pool.scores(chosen)
         assert first == second == third != other
         assert (pool.evaluations, pool.known) == (2, 0)
-    with Pool(Recipe("nasbench201", CostScores("params"), TINY), cache=cache) as pool:
+    with Pool(Recipe("nasbench201", kind, TINY), cache=cache) as pool:
         assert pool.scores([chosen[2], chosen[1]]) == [first, first]
         assert (pool.evaluations, pool.known) == (0, 1)
+
+
+def test_what_is_looked_up_is_of_each_encoding() -> None:
+    space = nasdsl.load("nasbench201", **TINY)
+    chosen = [space.parse(text).choices for text in SAME]
+    with Pool(Recipe("nasbench201", CostScores("params"), TINY)) as pool:
+        assert pool.scores(chosen) == [float(space.costs("params").at(c)) for c in chosen]
+        assert (pool.evaluations, pool.known) == (3, 0)
 
 
 def test_the_cache_is_of_one_source_and_survives_a_cut_line(tmp_path: Path) -> None:
