@@ -405,7 +405,7 @@ def _within(names: Names, diagnostics: Diagnostics) -> tuple[Within, ...]:
                 f"{path} cannot be read: {error.strerror or error}",
                 place,
                 "named here",
-                help="name a file of `Subspace.write` by its path from this one",
+                help="name a file of `nasdsl shrink` or `Subspace.write`, by its path from this one",
             )
         except ValueError:
             diagnostics.error(
@@ -413,7 +413,7 @@ def _within(names: Names, diagnostics: Diagnostics) -> tuple[Within, ...]:
                 f"{path} is not text",
                 place,
                 "named here",
-                help="a sub-space is a JSON file that `Subspace.write` makes",
+                help="name a file of `nasdsl shrink` or `Subspace.write`: it is JSON",
             )
     return tuple(found)
 
