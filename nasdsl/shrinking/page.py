@@ -52,10 +52,11 @@ def page(record: Record) -> str:
         "diversity": _diversity(record),
         "worth": _worth(record),
         "truth": record["truth"],
+        "compared": bool(record["baselines"]),
         "ranks": _ranks(record),
         "index": _index(record),
         "best": [
-            {"text": b["architecture"], "score": figure(b["score"]), "cost": _cost(b["cost"])}
+            {"text": b["architecture"], "score": figure(b["score"], ""), "cost": _cost(b["cost"])}
             for b in record["best"]
         ],
         "source": record["source"],
@@ -77,9 +78,9 @@ def page(record: Record) -> str:
     return environment.get_template("report.html.j2").render(context)
 
 
-def figure(value: object) -> str:
+def figure(value: object, unknown: str = UNKNOWN) -> str:
     """A score as it is read; what is no number has a dash."""
-    return f"{value:.5g}" if drawable(value) else UNKNOWN
+    return f"{value:.5g}" if drawable(value) else unknown
 
 
 def count(number: int) -> str:
@@ -265,7 +266,7 @@ def _origin(record: Record) -> list[tuple[str, str]]:
         ("sub-space", None if left is None else left["digest"]),
         ("seed", str(record["seed"])),
         ("rules", _pairs({**record["rules"], "radius": _radius(record)}.items())),
-        ("nasdsl", record["version"]),
+        ("nasdsl", record.get("version")),
     ]
     return [(name, text) for name, text in found if text]
 
