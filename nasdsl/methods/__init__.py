@@ -23,6 +23,7 @@ METHODS: Registry[Method] = Registry(
         "random": "nasdsl.methods.random:RANDOM",
         "evolution": "nasdsl.methods.evolution:EVOLUTION",
         "cream": "nasdsl.methods.cream:CREAM",
+        "lissnas": "nasdsl.methods.lissnas:LISSNAS",
     },
     group="nasdsl.methods",
     verb="methods",

@@ -27,6 +27,7 @@ from nasdsl.space.checked import CheckedSpace
 _SPOS = "released SPOS code, Supernet/train.py"
 _FIND = "released SPOS code, Search/search.py"
 _CREAM = "released Cream code"
+_SHRINK = "a reconstruction: LISSNAS prints no numbers"
 
 SEARCH = (
     Setting("epochs", "search", 120, "length of the training of the supernet", _SPOS, "epochs", low=1),
@@ -111,9 +112,10 @@ SEARCH = (
         "search",
         "search",
         "evolution",
-        "how the path is found: the board, random, evolution (SPOS), aging (regularised), nsga2 (a front)",
+        "how the path is found: the board, random, evolution (SPOS), aging (regularised), nsga2 (a front), "
+        "shrink (LISSNAS: a sub-space, and its best)",
         _FIND,
-        choices=("board", "random", "evolution", "aging", "nsga2"),
+        choices=("board", "random", "evolution", "aging", "nsga2", "shrink"),
     ),
     Setting("evaluations", "search", 1000, "paths that are judged; the board judges its own", _FIND, low=1),
     Setting("population", "search", 50, "paths of a generation, or alive", _FIND, low=2),
@@ -128,6 +130,35 @@ SEARCH = (
     Setting(
         "mutation", "search", 0.1, "probability that a decision of a mutant changes", _FIND, low=0, high=1
     ),
+    Setting("shrink_samples", "search", 500, "paths that a shrinking starts with", _SHRINK, "paths", low=1),
+    Setting("shrink_fresh", "search", 250, "candidates that are judged in a round", _SHRINK, "paths", low=1),
+    Setting(
+        "shrink_top",
+        "search",
+        0.15,
+        "part of the judged paths of a bin that are seeds",
+        _SHRINK,
+        low=1e-6,
+        high=1,
+    ),
+    Setting("shrink_bins", "search", 5, "parts of equal size that costs cut the space into", _SHRINK, low=1),
+    Setting(
+        "shrink_radius",
+        "search",
+        0,
+        "edits from a seed to its neighbours; 0: 1, and 2 beyond a million architectures",
+        _SHRINK,
+        "edits",
+        low=0,
+    ),
+    Setting(
+        "shrink_predictor",
+        "search",
+        True,
+        "leave out candidates that a ridge regression expects to be worse than the seeds of their bin",
+        _SHRINK,
+    ),
+    Setting("shrink_least", "search", 256, "architectures that are left at least", _SHRINK, low=1),
     Setting(
         "objective",
         "search",
@@ -173,7 +204,19 @@ READ_UNDER: Mapping[str, _Needs] = {
     **dict.fromkeys(("meta_interval", "meta_lr", "meta_rate"), _META),
     **dict.fromkeys(("bin_low", "bin_high", "bins"), _BINS),
     "paths": (("sampler", ("uniform", "bins", "sandwich")),),
-    "evaluations": (("search", ("evolution", "random", "aging", "nsga2")),),
+    "evaluations": (("search", ("evolution", "random", "aging", "nsga2", "shrink")),),
+    **dict.fromkeys(
+        (
+            "shrink_samples",
+            "shrink_fresh",
+            "shrink_top",
+            "shrink_bins",
+            "shrink_radius",
+            "shrink_predictor",
+            "shrink_least",
+        ),
+        (("search", ("shrink",)),),
+    ),
     "population": (("search", ("evolution", "aging", "nsga2")),),
     "parents": (("search", ("evolution", "aging")),),
     "mutation": (("search", ("evolution", "nsga2")),),
