@@ -87,7 +87,8 @@ class Searched:
     def judge(self) -> Callable[[Mapping[str, Choice]], float]:
         """A function from choices to accuracy, 0 to 1.
 
-        It raises UserError (NAS504) for an architecture that is no point of the supernet.
+        It raises UserError: NAS504 for an architecture that is no point of the supernet, NAS405 for one outside
+        the sub-space that was searched.
         """
         from safetensors.torch import load_file
 
@@ -119,6 +120,8 @@ class Searched:
         inherited = Inherited(net, alone, *data, cast)
 
         def accuracy(choices: Mapping[str, Choice]) -> float:
+            if self.space.subspace is not None:
+                self.program.architecture(choices)
             try:
                 return inherited.accuracy(choices)
             except ValueError as error:
