@@ -83,7 +83,7 @@ def draw_cloud(faint: Layer, strong: Layer, edges: Sequence[float], across: str,
         canvas.path(
             f"M{x:.1f} {_TOP:.1f} V{frame.bottom:.1f}", LIGHT["grey"], dashed=True, head=False, width=1
         )
-    canvas.dots([place(p) for p in back], 3, LIGHT["faint"], 0.55)
+    canvas.dots([place(p) for p in back], 5 if len(back) <= 500 else 3, LIGHT["faint"], 0.55)
     many = len(front)
     size = 7 if many <= 500 else 5 if many <= 3_000 else 3
     canvas.dots([place(p) for p in front], size, LIGHT["accent"], 0.85)
