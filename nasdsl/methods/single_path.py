@@ -158,7 +158,7 @@ SEARCH = (
         "leave out candidates that a ridge regression expects to be worse than the seeds of their bin",
         _SHRINK,
     ),
-    Setting("shrink_least", "search", 256, "architectures that are left at least", _SHRINK, low=1),
+    Setting("shrink_least", "search", 128, "architectures that are left at least", _SHRINK, low=1),
     Setting(
         "objective",
         "search",

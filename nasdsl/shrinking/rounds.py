@@ -73,7 +73,7 @@ class Rules:
     seeds: Literal["bins", "whole"] = "bins"
     radius: int = 0
     predictor: bool = True
-    least: int = attrs.field(default=256, validator=_positive)
+    least: int = attrs.field(default=128, validator=_positive)
     evaluations: int = attrs.field(default=1000, validator=_positive)
     rounds: int = attrs.field(default=20, validator=_positive)
     cost: str = "macs"
