@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from nasdsl.subspace.codes import Rows
 
 MOST_COUNTED = 20_000
-"""Architectures up to which the bins of costs are those of all; beyond, of as many draws."""
+"""Architectures up to which the bins of costs are those of all."""
+DRAWN = 5_000
+"""Draws that stand for more of them: a quantile is off by less than a hundredth of the space."""
 TRIES = 400
 """Draws a wanted architecture before a bin counts as empty."""
 
@@ -72,7 +74,7 @@ class Ground:
 
     Attributes:
         size: the number of architectures, `low` and `high` of its tally.
-        edges: the costs that part the bins: quantiles over all architectures, or over 20,000 draws.
+        edges: the costs that part the bins: quantiles over all architectures, or over 5,000 draws.
     """
 
     def __init__(self, space: Space, cost: str = "macs", bins: int = 5) -> None:
@@ -93,7 +95,7 @@ class Ground:
             (limit, RowCosts(self.codes, space.costs(limit.measure, limit.table)))
             for limit in space.checked.limits
         ]
-        sample = self.every if self.every is not None else self.draws(random.Random(0), MOST_COUNTED)
+        sample = self.every if self.every is not None else self.draws(random.Random(0), DRAWN)
         self.reference = sample
         """All architectures, or as many draws as stand for them: what bins are quantiles of."""
         self._keys: dict[bytes, str] = {}
