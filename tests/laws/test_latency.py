@@ -162,7 +162,9 @@ def test_tables_of_one_name_from_two_folders_lie_beside_a_compiled_space_under_t
     assert files["2-t.json"] == read_table(tmp_path / "t.json").text()
 
 
-@pytest.mark.parametrize("name", ["config.toml", "search.py", "space.nas", "nasdsl.lock", "runs"])
+@pytest.mark.parametrize(
+    "name", ["config.toml", "search.py", "space.nas", "subspace.json", "nasdsl.lock", "runs"]
+)
 def test_a_table_named_as_a_file_of_the_directory_takes_the_place_of_none(tmp_path: Path, name: str) -> None:
     table = written(tiny(), tmp_path, name)
     files = tiny(f'limit latency("{name}") <= 1s', tmp_path).compile("spos").files()

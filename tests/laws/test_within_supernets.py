@@ -12,13 +12,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import nasdsl
 from nasdsl import Program, Space
+from nasdsl.cli import main
 from nasdsl.methods import METHODS
+from nasdsl.planning.report import plan
 from nasdsl.runtime.search.nearest import best, candidates, log_weights, nearest, score
 from nasdsl.runtime.standalone.basics import Mistake
 from nasdsl.runtime.supernet import SupernetBase
 from nasdsl.subspace.value import Subspace
-from tests.laws.common import batch, expressible, float64, small
+from tests.laws.common import SMALL, batch, expressible, float64, small
 
 BOUND = 1e-10
 GRADIENT = [n for n in METHODS.names() if METHODS.load(n).template == "search.py.j2"]
@@ -234,3 +237,34 @@ def _numbers(space: Space, sub: Subspace, method: str) -> Sequence[str]:
         f"inside a sub-space of {inside} architectures, relaxed to the product",
         f"of which {inside} are in it",
     )
+
+
+def test_the_verb_takes_the_file_and_a_space_may_name_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = whole("nasbench201")
+    sub = space.balls(space.sample(2, seed=0), 1)
+    sub.write(tmp_path / "part.json")
+    params = [f"--param={name}={value}" for name, value in SMALL["nasbench201"].items()]
+    line = ["compile", "nasbench201", *params, "--method", "darts", "--within", str(tmp_path / "part.json")]
+    assert main([*line, "-o", str(tmp_path / "out")]) == 0
+    assert "subspace.json" in capsys.readouterr().out
+    wanted = space.within(sub).compile("darts").files()
+    assert {f.name: f.read_text() for f in (tmp_path / "out").iterdir()} == wanted
+    base = wanted["space.nas"].rpartition("}")[0]
+    (tmp_path / "named.nas").write_text(f'{base}  within "part.json"\n}}\n')
+    named = nasdsl.load(tmp_path / "named.nas", N=1, C=4, resolution=8).compile("darts")
+    named.write(tmp_path / "named")
+    assert (tmp_path / "named" / "search.py").read_text() == wanted["search.py"]
+    again = nasdsl.load(tmp_path / "named" / "space.nas", N=1, C=4, resolution=8)
+    assert again.within(tmp_path / "named" / "subspace.json").within_digest == sub.digest
+
+
+def test_a_plan_is_that_of_the_supernet_inside() -> None:
+    space = whole("nasbench201")
+    sub = space.members(space.sample(3, seed=4))
+    for method in ("darts", "sandwich"):
+        net = space.within(sub).compile(method).supernet()
+        found = plan(space.checked, method, part=sub)
+        assert found.supernet_params == sum(p.numel() for p in net.weight_parameters())
+        assert any(note.startswith("inside a sub-space of 3") for note in found.notes)
