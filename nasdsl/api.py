@@ -298,7 +298,7 @@ class Space:
             raise UserError.plain(
                 "NAS405",
                 f"this architecture of `{self.name}` is outside the sub-space",
-                help="take one of the sub-space, `nasdsl sample` with the same --within draws some; or leave it out",
+                help="take one of the sub-space: `nasdsl sample`, with the same --within if there is one, draws some",
             )
         return arch
 

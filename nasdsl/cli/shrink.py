@@ -47,6 +47,9 @@ RULES = {
     "rounds": "rounds at most",
 }
 
+FEW = {"walks": 3, "steps": 100, "lags": 10, "pairs": 50, "distances": 4}
+"""What locality is measured from where scores are made: 700 of them at most."""
+
 
 def configure(parser: Parser) -> None:
     """Declares the options."""
@@ -71,7 +74,7 @@ def configure(parser: Parser) -> None:
     add(
         "--locality",
         action="store_true",
-        help="measure locality first: further scores, see `nasdsl locality`",
+        help="measure locality, too: up to 700 more scores (`nasdsl locality`)",
     )
     add("-o", "--output", metavar="DIR", help="the directory to write (default: build/SPACE-shrunk)")
     json_argument(parser)
@@ -163,7 +166,7 @@ def _measured(shrinking: Shrinking, pool: Pool, args: argparse.Namespace) -> dic
             ranks = ranked(shrinking, pool.scores, against.truth, args.tau)
         if args.baselines:
             baselines = compared(shrinking, pool.scores, against.truth)
-    locality = _locality(shrinking, pool, args.table is not None) if args.locality else None
+    locality = _locality(shrinking, pool, pool.source.looked_up) if args.locality else None
     return record(shrinking, pool.source.name, against, ranks, baselines, locality)
 
 
@@ -180,11 +183,12 @@ def _against(shrinking: Shrinking, args: argparse.Namespace) -> Against:
 
 
 def _locality(shrinking: Shrinking, pool: Pool, looked_up: bool) -> Locality:
-    """Over all pairs where scores are looked up, not made."""
+    """Over all pairs where scores are looked up; where each costs something, over few."""
     from nasdsl.shrinking.locality import can_be_exact, locality
 
     exact = looked_up and can_be_exact(shrinking.ground)
-    return locality(shrinking.ground, pool.scores, exact=exact, seed=shrinking.seed)
+    few = {} if looked_up else FEW
+    return locality(shrinking.ground, pool.scores, exact=exact, seed=shrinking.seed, **few)
 
 
 def _plain(value: Any) -> Any:
