@@ -197,3 +197,19 @@ def test_a_sub_space_without_a_member_within_the_limits_is_refused(
     assert free.stats(dear).macs > 60_000
     with pytest.raises(UserError, match="NAS404"):
         space.within(members(space.checked, [dear.choices])).compile("spos")
+
+
+def test_the_last_member_of_many_is_found() -> None:
+    """Drawing it would take thousands of tries; it is looked for among all of them."""
+    space = load("nasbench201", N=1, C=4, resolution=8)
+    sub = space.members(space.sample(4000, seed=0))
+    made = inside(space.within(sub).compile("evolution"))
+    found = make_finder({**SETTINGS, "search": "aging", "evaluations": 10_000}, made, [])
+    everyone = [sub.member(i) for i in range(sub.tally().low)]
+    last = everyone.pop(1234)
+    judged = [(choices, 0.5, 1) for choices in everyone]
+    found.load_state_dict({"judged": judged, "queue": [], "draw": made.state_dict()})
+    assert found.ask() == last
+    found.tell(0.5)
+    assert found.ask() is None
+    assert found.exhausted
