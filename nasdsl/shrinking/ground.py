@@ -149,9 +149,9 @@ class Ground:
         return self.codes.rows([draw(rng) for _ in range(count)])
 
     def stream(self, rng: random.Random, among: Subspace | None) -> Iterator[Rows]:
-        """Rows of a sub-space one by one: each once where it lists its members, else with repetition."""
-        if isinstance(among, Members):
-            rows = among.rows()
+        """Rows of a sub-space, or of the space, one by one: each once where they are listed, else with repetition."""
+        rows = among.rows() if isinstance(among, Members) else self.every if among is None else None
+        if rows is not None:
             order = list(range(len(rows)))
             rng.shuffle(order)
             yield from (rows[i] for i in order)

@@ -312,9 +312,6 @@ def fresh_samples(
 
     quota = [count // ground.bins + (i < count % ground.bins) for i in range(ground.bins)]
     stream = ground.stream(rng, among)
-    # Draws of a small space come again and again: a bin of which every row was drawn has nothing to wait for.
-    undrawn = _in_bins(ground) if among is None else None
-    drawn: set[bytes] = set()
     found: list[Rows] = []
     tries = 0
     while any(quota) and tries < TRIES * count:
@@ -326,20 +323,7 @@ def fresh_samples(
             if quota[at] and known.new(row):
                 quota[at] -= 1
                 found.append(row)
-            if undrawn is not None and row.tobytes() not in drawn:
-                drawn.add(row.tobytes())
-                undrawn[at] -= 1
-        if undrawn is not None:
-            quota = [q if n else 0 for q, n in zip(quota, undrawn, strict=True)]
     return np.array(found, np.int16).reshape(len(found), len(ground.codes.values))
-
-
-def _in_bins(ground: Ground) -> list[int] | None:
-    """How many architectures each bin has, where they are listed."""
-    import numpy as np
-
-    every = ground.every
-    return None if every is None else np.bincount(ground.bin(every), minlength=ground.bins).tolist()
 
 
 def _grown(run: Shrinking, left: Subspace | None) -> tuple[Rows, Subspace | None, int | None]:
