@@ -35,6 +35,7 @@ TEXTS = {
     **{k: CONDITIONAL[k] for k in ("nested options", "three in one", "depths", "chosen inputs")},
     "row": row_of(5),
     "limited": row_of(5, "limit macs <= 17k"),
+    "row of six": row_of(6),
     "long row": row_of(12),
     "pair": row_of(2),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +132,7 @@ def test_every_step_of_a_walk_is_one_edit_within_the_limits(name: str) -> None:
     assert len(rows) == 60
     steps = [at.choices(r) for r in rows]
     edits = at.space.population.edits
-    assert all(edits(a, b) == 1 for a, b in zip(steps, steps[1:], strict=False))
+    assert all(edits(a, b) == 1 for a, b in pairwise(steps))
     assert all(at.space.allows(c) for c in steps)
     assert len({r.tobytes() for r in rows}) > 5
     assert walk(at, 60, random.Random(1)).tolist() == rows.tolist()
@@ -141,7 +142,7 @@ def test_a_walk_takes_every_edit_alike() -> None:
     at = ground("pair")
     rows = walk(at, 6_000, random.Random(0))
     seen: dict[bytes, list[bytes]] = {}
-    for a, b in zip(rows, rows[1:], strict=False):
+    for a, b in pairwise(rows):
         seen.setdefault(a.tobytes(), []).append(b.tobytes())
     chi2 = 0.0
     for after in seen.values():
