@@ -22,7 +22,7 @@ from nasdsl.runtime.paths.settings import PATH_RULES
 from tests.laws.test_paths import ODD, SHIPPED
 from tests.strategies import checked
 
-SINGLE = ("spos", "fairnas", "sandwich", "random", "evolution", "cream")
+SINGLE = ("spos", "fairnas", "sandwich", "random", "evolution", "cream", "lissnas")
 REFUSED = {"nasbench101"}
 MANY = {"darts", "ofa"}
 """Spaces that sampler=fair would train more paths of in one step than it does."""
@@ -187,6 +187,7 @@ def test_settings_that_do_not_go_together_are_refused(given: dict[str, object], 
 
 
 BOARD: dict[str, object] = {"distillation": "board"}
+SHRINK: dict[str, object] = {"search": "shrink"}
 UNREAD: tuple[tuple[str, dict[str, object], str, str, dict[str, object]], ...] = (
     # method, settings of which nothing reads the first, the axis that is in the way, the cure
     ("spos", {"board_size": 4}, "distillation=off", "board_size=10", BOARD),
@@ -206,6 +207,14 @@ UNREAD: tuple[tuple[str, dict[str, object], str, str, dict[str, object]], ...] =
     ("random", {"population": 4}, "search=random", "population=50", {"search": "aging"}),
     ("spos", {"parents": 4, "search": "nsga2"}, "search=nsga2", "parents=10", {"search": "evolution"}),
     ("evolution", {"mutation": 0.5}, "search=aging", "mutation=0.1", {"search": "nsga2"}),
+    ("spos", {"shrink_samples": 9}, "search=evolution", "shrink_samples=500", SHRINK),
+    ("random", {"shrink_fresh": 9}, "search=random", "shrink_fresh=250", SHRINK),
+    ("cream", {"shrink_top": 0.5}, "search=board", "shrink_top=0.15", SHRINK),
+    ("evolution", {"shrink_bins": 2}, "search=aging", "shrink_bins=5", SHRINK),
+    ("fairnas", {"shrink_radius": 2}, "search=evolution", "shrink_radius=0", SHRINK),
+    ("sandwich", {"shrink_predictor": False}, "search=evolution", "shrink_predictor=true", SHRINK),
+    ("lissnas", {"shrink_least": 9, "search": "random"}, "search=random", "shrink_least=128", SHRINK),
+    ("lissnas", {"population": 4}, "search=shrink", "population=50", {"search": "aging"}),
     ("spos", {"latency_table": "t.json"}, "objective=macs", "latency_table out", {"objective": "latency"}),
 )
 
