@@ -160,7 +160,8 @@ def main() -> int:
     ground = Ground(space, rules.cost, rules.bins)
     truth = truth_of(ground, space.table(args.benchmark, args.truth), args.truth)
     record: dict[str, Any] = {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "benchmark": Path(args.benchmark).name,
+        "truth": args.truth,
         "rules": attrs.asdict(rules),
         "columns": {},
         **surroundings("cpu"),

@@ -230,7 +230,9 @@ def _print(found: Mapping[str, Any], folder: Path, args: argparse.Namespace) -> 
         ratio = whole["high"] / max(1, left["high"])
         print(f"{_range(whole)} -> {_range(left)} architectures, {ratio:,.3g} times smaller")
     after = found["diversity"]["after"]
-    pockets = "" if after["pockets"] is None else f"{after['pockets']:,} pockets, "
+    pockets = (
+        "" if after["pockets"] is None else f"{after['pockets']:,} pocket{'s' * (after['pockets'] != 1)}, "
+    )
     print(
         f"members differ in {after['distance']:.0%} of their decisions; {pockets}"
         f"{after['coverage']:.0%} of the bins of {found['cost']} kept"
