@@ -18,8 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from nasdsl.cases import Choice
+from nasdsl.scoring.regression import Regression
 from nasdsl.shrinking.ground import Ground
-from nasdsl.shrinking.regression import Regression
 from nasdsl.shrinking.rounds import finite
 from nasdsl.subspace.codes import ABSENT
 

@@ -27,8 +27,8 @@ import attrs
 
 from nasdsl.cases import Choice
 from nasdsl.errors import UserError
+from nasdsl.scoring.regression import Regression
 from nasdsl.shrinking.ground import TRIES, Ground
-from nasdsl.shrinking.regression import Regression
 from nasdsl.subspace.value import Members, Subspace
 
 if TYPE_CHECKING:

@@ -13,7 +13,9 @@ import pytest
 import nasdsl
 from nasdsl.errors import UserError
 from nasdsl.scoring import Pool, PredictorScores, Recipe
-from nasdsl.scoring.predictor import MODELS, Features
+from nasdsl.scoring.predictor import MODELS
+from nasdsl.scoring.regression import MOST_COLUMNS, Columns
+from nasdsl.subspace.codes import Codes
 from tests.scoring.spaces import EVERY, TINY, recipe
 
 WORTH = {"skip": 0.0, "conv": 2.0, "wide": 3.0}
@@ -40,7 +42,7 @@ def test_ridge_needs_pairs_for_what_two_options_do_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_pairs: bool, least: float, most: float
 ) -> None:
     if not with_pairs:
-        monkeypatch.setattr("nasdsl.scoring.predictor.MOST_COLUMNS", 0)
+        monkeypatch.setattr("nasdsl.scoring.regression.MOST_COLUMNS", 0)
     space = nasdsl.load("nasbench201", **TINY)
     chosen = [dict(a.choices) for a in space.sample(400, seed=0)]
     figures = [float(c["infer.n[1].op[x]"] == c["infer.n[2].op[x]"]) for c in chosen]
@@ -74,11 +76,12 @@ def test_features_tell_architectures_apart_whatever_their_decisions() -> None:
     for name, parameters in (("darts", {}), ("nasbench201", TINY), ("ofa", {})):
         space = nasdsl.load(name, **parameters)
         chosen = [a.choices for a in space.sample(50, seed=0)]
-        rows = Features(space.decisions, pairs=False).rows(chosen)
+        codes = Codes(space.checked.table)
+        columns = Columns(codes)
+        rows = columns.of(codes.rows(chosen), pairs=False)
         texts = {json.dumps(dict(c), sort_keys=True) for c in chosen}
         assert len({row.tobytes() for row in rows}) == len(texts)
-        with_pairs = Features(space.decisions, pairs=True)
-        assert with_pairs.rows(chosen).shape[1] < 20_000
+        assert rows.shape[1] <= columns.of(codes.rows(chosen)).shape[1] <= MOST_COLUMNS
 
 
 def test_too_few_pairs_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The regression of shrinking is scikit-learn's on explicit columns, only looked up."""
+"""The ridge regression is scikit-learn's on explicit columns, only looked up."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.linear_model import RidgeCV
 
-from nasdsl.shrinking import regression
+from nasdsl.scoring import regression
+from nasdsl.scoring.regression import Regression
 from nasdsl.shrinking.ground import Ground
-from nasdsl.shrinking.regression import Regression
 from tests.shrinking.common import ground, independent
 
 
