@@ -34,6 +34,8 @@ from nasdsl.space.presence import NotAdditiveError
 
 MAX_CHECKED = 20_000
 """Encodings that are looked at one by one where limits have no structure."""
+FEW = 1_000
+"""Members of a part that are told apart before it is asked how many networks the whole space has."""
 MAX_DEPTHS = 500
 MAX_TREES = 8
 
@@ -287,21 +289,26 @@ class Population:
 
     def _distinct_inside(self, part: Part) -> Tally:
         """Distinct architectures of a part: one by one where it is small, else by those of the whole space."""
+        if part.listed is not None and part.listed <= FEW:
+            return self._told_apart(part, part.listed)
         encodings = self.tally
-        if part.listed is not None and part.listed <= MAX_ENUMERATED // 3:
-            found: dict[Hashable, Choices] = {}
-            for choices in map(part.member, range(part.listed)):
-                if self._meets_limits(choices):
-                    found.setdefault(certificate(form_of(self.space.module, choices)), choices)
-            every = list(found.values())
-            draw = (lambda rng: dict(rng.choice(every))) if every else None
-            return Tally(len(every), len(every), "by enumeration", draw)
         whole = tally(self.space.module, self.table)
         if whole.exact and whole.high == Encodings(self.table).count():
             return encodings
+        if part.listed is not None and part.listed <= MAX_ENUMERATED // 3:
+            return self._told_apart(part, part.listed)
         rng, drawn = random.Random(0), encodings.draw
         seen = len({self.fingerprint(drawn(rng)) for _ in range(SAMPLES)}) if drawn is not None else 0
         return Tally(seen, min(whole.high, encodings.high), "bounds only: a part beside symmetries")
+
+    def _told_apart(self, part: Part, number: int) -> Tally:
+        found: dict[Hashable, Choices] = {}
+        for choices in map(part.member, range(number)):
+            if self._meets_limits(choices):
+                found.setdefault(certificate(form_of(self.space.module, choices)), choices)
+        every = list(found.values())
+        draw = (lambda rng: dict(rng.choice(every))) if every else None
+        return Tally(len(every), len(every), "by enumeration", draw)
 
     def _published(self) -> Tally:
         notion = self.space.distinct_by
