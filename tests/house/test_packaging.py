@@ -132,5 +132,7 @@ def closure(names: list[str]) -> Iterator[str]:
 
 
 def test_the_pins_hold_all_that_an_installation_brings(root: Path) -> None:
-    declared = [r.name for group in project(root).values() for r in group]
-    assert set(closure(declared)) <= set(pins(root))
+    """What an extra brings that is not installed here (Ray is large) is pinned itself at least."""
+    declared = {canonicalize_name(r.name) for group in project(root).values() for r in group}
+    installed = [name for name in sorted(declared) if any(metadata.distributions(name=name))]
+    assert set(closure(installed)) | (declared - set(NOT_PINNED)) <= set(pins(root))

@@ -26,7 +26,14 @@ def test_a_run_that_is_stopped_goes_on(tmp_path: Path, workers: int, stop: signa
     words += ["--archs", str(tmp_path / "archs.jsonl"), "--cache", str(cache), "--json"]
     line = [sys.executable, "-m", "nasdsl", *words]
     surroundings = {**os.environ, "PYTHONPATH": str(ROOT)}
-    running = subprocess.Popen(line, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    running = subprocess.Popen(
+        line,
+        env=surroundings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Where the tests themselves run in the background, they would hand on that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
     while not cache.exists() or len(cache.read_text().splitlines()) < 3:
         assert running.poll() is None
         time.sleep(0.02)
