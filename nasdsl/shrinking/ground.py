@@ -172,10 +172,12 @@ class Ground:
         """Everything within some edits of a seed; the limits of the space are not looked at."""
         return Balls(self.space.checked, self.codes.unique(seeds), radius)
 
-    def around(self, seeds: Rows, radius: int) -> Rows | None:
-        """The same as rows within the limits and the part; None where they are too many to be listed."""
-        balls = self.near(seeds, radius)
-        return self.kept(balls.rows()) if sum(balls.sizes) <= MAX_LISTED else None
+    def listed_of(self, near: Balls, before: Subspace | None = None) -> Rows | None:
+        """Its rows within the limits, the part and the set before; None where they are too many to be listed."""
+        if sum(near.sizes) > MAX_LISTED:
+            return None
+        rows = self.kept(near.rows())
+        return rows if before is None or len(rows) == 0 else rows[before.contains_rows(rows)]
 
     def members(self, rows: Rows) -> Members:
         """A sub-space of rows."""

@@ -28,8 +28,9 @@ import attrs
 from nasdsl.cases import Choice
 from nasdsl.errors import UserError
 from nasdsl.scoring.regression import Regression
+from nasdsl.shrinking.candidates import Scale, candidates
 from nasdsl.shrinking.ground import TRIES, Ground
-from nasdsl.subspace.value import Members, Subspace
+from nasdsl.subspace.value import Subspace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -370,27 +371,14 @@ def _candidates(
     run: Shrinking, left: Subspace | None, seeds: Rows, bars: NDArray[np.float64]
 ) -> tuple[Subspace, int | None]:
     """The next set, and how many neighbours it was chosen from."""
-    import numpy as np
-
     ground, rules = run.ground, run.rules
-    radius = rules.reach(ground.tally.high)
-    rows = ground.around(seeds, radius)
-    if rows is None:  # too many to look at one by one: none is left out
-        balls: Subspace = ground.near(seeds, radius)
-        before = left or ground.space.subspace
-        return (balls if before is None else balls & before), None
-    if left is not None:
-        rows = rows[left.contains_rows(rows)]
-    if not rules.predictor or len(rows) <= rules.least:
-        return ground.members(rows), len(rows)
-    model = Regression(ground.codes)
-    model.fit(run.known.rows, run.known.scores.tolist())
-    lead = model.predict(rows) - bars[ground.bin(rows)]
-    lead[ground.codes.contained(rows, ground.codes.unique(seeds))] = np.inf
-    good = lead >= 0
-    if good.sum() < rules.least:
-        good[np.argsort(-lead, kind="stable")[: rules.least]] = True
-    return Members(ground.space.checked, rows[good]), len(rows)
+    near = ground.near(seeds, rules.reach(ground.tally.high))
+    scale = None
+    if rules.predictor:
+        model = Regression(ground.codes)
+        model.fit(run.known.rows, run.known.scores.tolist())
+        scale = Scale(ground, model, bars, near.seeds, rules.least)
+    return candidates(ground, near, left, scale, rules.least)
 
 
 def _round(

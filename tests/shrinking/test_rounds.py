@@ -17,8 +17,10 @@ import pytest
 import nasdsl
 from nasdsl.cases import Choice
 from nasdsl.errors import UserError
+from nasdsl.scoring.regression import Regression
 from nasdsl.shrinking import Round, Rules, Shrinking
 from nasdsl.shrinking.baselines import operational_pruning
+from nasdsl.shrinking.candidates import Scale, candidates
 from nasdsl.subspace.files import restriction
 from nasdsl.subspace.value import Balls, Both, Members
 from tests.shrinking.common import (
@@ -341,7 +343,8 @@ def test_a_part_is_shrunk_inside_itself() -> None:
 
 # --- sets that are too large to be listed ------------------------------------------
 
-LARGE = Rules(samples=160, fresh=80, least=16, evaluations=800, bins=2, top=0.04, radius=5)
+LARGE = Rules(samples=160, fresh=80, least=16, evaluations=800, bins=2, top=0.04, radius=5, predictor=False)
+"""With the regression the balls would be looked at one by one."""
 
 
 @pytest.fixture(scope="module")
@@ -394,6 +397,36 @@ def test_a_part_that_cannot_be_listed_is_shrunk_inside_itself() -> None:
     drawn = done.ground.codes.rows([sub.tally().draw(random.Random(i)) for i in range(200)])  # type: ignore[misc]
     assert part.contains_rows(drawn).all()
     assert done.rounds[1].size < done.rounds[0].size
+
+
+def test_balls_are_looked_at_one_by_one_where_all_cannot_be_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same rows are kept as from one list, or the best expected of them."""
+    at = ground("row of six")
+    known = Shrinking(at.space, Rules(samples=120), 3, at)
+    known.tell([additive(4)(c) for c in known.ask()])
+    rows, figures = known.known.rows, known.known.scores
+    order = np.argsort(-figures, kind="stable")
+    model = Regression(at.codes)
+    model.fit(rows, figures.tolist())
+    near = at.near(rows[order[:9]], 2)
+    bars = np.full(at.bins, figures[order[8]])
+    scale = Scale(at, model, bars, near.seeds, 12)
+    once, count = candidates(at, near, None, scale, 12)
+    assert count == len(near.rows())
+    for where in ("candidates", "ground"):
+        monkeypatch.setattr(f"nasdsl.shrinking.{where}.MAX_LISTED", max(near.sizes))
+    found, untold = candidates(at, near, None, scale, 12)
+    assert untold is None
+    assert found == once
+    before = at.members(np.concatenate([once.rows()[::2], near.seeds]))
+    assert set(map(bytes, candidates(at, near, before, scale, 12)[0].rows())) <= set(
+        map(bytes, before.rows())
+    )
+    monkeypatch.setattr("nasdsl.shrinking.candidates.MOST_KEPT", 20)
+    few, _ = candidates(at, near, None, scale, 12)
+    best = scale.best(once.rows(), 20)
+    assert few == at.members(best)
+    assert few.contains_rows(near.seeds).all()
 
 
 @pytest.mark.slow
