@@ -23,7 +23,7 @@ from nasdsl.cli.arguments import (
 from nasdsl.cli.dispatch import FINE
 from nasdsl.cli.scores import pool_of, score_arguments
 from nasdsl.cli.space import load
-from nasdsl.cli.table import print_table
+from nasdsl.cli.table import decimal, print_table
 
 
 def configure(parser: Parser) -> None:
@@ -80,19 +80,15 @@ def run(args: argparse.Namespace) -> int:
         rows.append(
             (
                 str(lag + 1),
-                _number(found.autocorrelation[lag]) if walked else "-",
-                _number(found.deviation[lag]) if walked else "-",
-                _number(found.shells[lag]) if lag < len(found.shells) else "-",
+                decimal(found.autocorrelation[lag]) if walked else "-",
+                decimal(found.deviation[lag]) if walked else "-",
+                decimal(found.shells[lag]) if lag < len(found.shells) else "-",
             )
         )
     print_table(rows)
     length = "without end" if found.length is None else f"{found.length:.2f} edits"
     print(f"\ncorrelation length {length}; locality radius {found.radius} (correlation of {NEAR} or more)")
     return FINE
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 __all__ = ["configure", "run"]

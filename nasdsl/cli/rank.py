@@ -19,7 +19,7 @@ import attrs
 
 from nasdsl.cli.arguments import CommandLineError, Parser, at_least, json_argument, within_argument
 from nasdsl.cli.dispatch import FINE
-from nasdsl.cli.table import print_table
+from nasdsl.cli.table import print_agreement
 from nasdsl.errors import UserError
 
 if TYPE_CHECKING:
@@ -230,29 +230,10 @@ def _print(record: Mapping[str, Any], path: Path) -> None:
     if record["left_out"]:
         print(f"left out: {len(record['left_out'])}, the first because {record['left_out'][0]['why']}")
     top = record["scores"]["inherited"]["top_count"]
-    rows = [("score", "tau-b", "95 % interval", f"tau-b of the best {top}", "95 % interval")]
     names = {"inherited": "inherited weights", "macs": "macs", "params": "params"}
-    for name, a in record["scores"].items():
-        rows.append(
-            (
-                names[name],
-                _number(a["tau"]),
-                _interval(a["low"], a["high"]),
-                _number(a["top"]),
-                _interval(a["top_low"], a["top_high"]),
-            )
-        )
     print()
-    print_table(rows)
+    print_agreement([(names[name], a) for name, a in record["scores"].items()], top)
     print(f"\nwritten: {path}")
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -29,7 +29,7 @@ from nasdsl.cli.arguments import (
 from nasdsl.cli.dispatch import FINE
 from nasdsl.cli.scores import pool_of, score_arguments
 from nasdsl.cli.space import load
-from nasdsl.cli.table import print_table
+from nasdsl.cli.table import print_agreement, print_table
 from nasdsl.errors import UserError
 
 if TYPE_CHECKING:
@@ -217,29 +217,11 @@ def _print(
     unknown = f", {against['unknown']} not in it" if against["unknown"] else ""
     print(f"\nagainst `{against['figure']}` of {against['table']}, {against['better']} is better{unknown}\n")
     top = against["tau"]["score"]["top_count"]
-    table = [("score", "tau-b", "95 % interval", f"tau-b of the best {top}", "95 % interval")]
-    for name, a in against["tau"].items():
-        table.append(
-            (
-                head["source"] if name == "score" else name,
-                _number(a["tau"]),
-                _interval(a["low"], a["high"]),
-                _number(a["top"]),
-                _interval(a["top_low"], a["top_high"]),
-            )
-        )
-    print_table(table)
+    named = [(head["source"] if name == "score" else name, a) for name, a in against["tau"].items()]
+    print_agreement(named, top)
 
 
 def _cell(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"

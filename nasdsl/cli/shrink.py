@@ -225,7 +225,7 @@ def _print(found: Mapping[str, Any], folder: Path, args: argparse.Namespace) -> 
     print(f"ended: {found['stopped']}")
     left, whole = found["left"], found["size"]
     if left is None:
-        print("nothing was left out: no neighbourhood of the best was better than the space itself")
+        print("nothing was left out: the space is as it was, and there is no sub-space to go on with")
     else:
         ratio = whole["high"] / max(1, left["high"])
         print(f"{_range(whole)} -> {_range(left)} architectures, {ratio:,.3g} times smaller")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def print_records(records: Sequence[Mapping[str, str]], *, as_json: bool) -> None:
@@ -27,3 +28,27 @@ def print_table(rows: Sequence[tuple[str, ...]], indent: int = 0) -> None:
     for row in rows:
         line = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
         print(f"{' ' * indent}{line}".rstrip())
+
+
+def print_agreement(scores: Sequence[tuple[str, Mapping[str, Any]]], top: int) -> None:
+    """Prints how scores rank.
+
+    Args:
+        scores: names, which may be equal, with the fields of a `nasdsl.ranking.Agreement`.
+        top: the number of the best that ranks are told of as well.
+    """
+    rows = [("score", "tau-b", "95 % interval", f"tau-b of the best {top}", "95 % interval")]
+    for name, a in scores:
+        over, inside = interval(a["low"], a["high"]), interval(a["top_low"], a["top_high"])
+        rows.append((name, decimal(a["tau"]), over, decimal(a["top"]), inside))
+    print_table(rows)
+
+
+def decimal(value: float | None) -> str:
+    """Three digits behind the point; a dash where nothing is known."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """The same of both ends."""
+    return "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"

@@ -93,7 +93,7 @@ class ShrinkFinder(Finder):
             (run.folder / "subspace.json").unlink(missing_ok=True)
             return [
                 *told,
-                "nothing was left out: no neighbourhood of the best was better than the space itself",
+                "nothing was left out: the space is as it was",
             ]
         path = run.write("subspace.json", text_of(shrunk.subspace))
         size = self.shrinking.ground.tally.high / max(1, shrunk.size)

@@ -66,7 +66,11 @@ def read_subspace(path: str | Path, space: CheckedSpace) -> Subspace:
     try:
         text = Path(path).read_text("utf-8")
     except OSError as error:
-        raise UserError.plain("NAS005", f"{path} cannot be read: {error.strerror or error}") from None
+        raise UserError.plain(
+            "NAS005",
+            f"{path} cannot be read: {(error.strerror or str(error)).lower()}",
+            help="`nasdsl shrink` writes one where it leaves something out; so does `Subspace.write`",
+        ) from None
     except ValueError:
         raise _wrong(f"{path} is not text", FORM) from None
     return read_named(text, path, space)
