@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,13 +132,16 @@ def _judged(
     searched: Searched, chosen: Sequence[Trained], quiet: bool
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Every pair, and the architectures that are no point of the supernet, with the reason."""
+    from nasdsl.scoring.cache import Cache, hashed, text_of
+
     costs = {name: searched.space.costs(name) for name in BASELINES}
-    kept = _Kept(searched.folder / "rank.jsonl", searched.identity)
+    kept = Cache(searched.folder / "rank.jsonl", hashed(searched.identity))
     judge: Callable[[Mapping[str, Choice]], float] | None = None
     pairs: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
     for number, one in enumerate(chosen, 1):
-        inherited = kept.get(one.choices)
+        key = text_of(one.choices)
+        inherited = kept.scores.get(key)
         if inherited is None:
             judge = judge or _guarded(searched)
             try:
@@ -149,7 +151,7 @@ def _judged(
                     raise
                 left_out.append({"choices": one.choices, "why": refused.diagnostics[0].message})
                 continue
-            kept.put(one.choices, inherited)
+            kept.put(key, one.choices, inherited)
             if not quiet and number % 10 == 0:
                 print(f"{number} of {len(chosen)} judged", flush=True)
         pair = {"choices": one.choices, "inherited": inherited, "trained": one.figure, "worth": one.worth}
@@ -165,35 +167,6 @@ def _guarded(searched: Searched) -> Callable[[Mapping[str, Choice]], float]:
         return searched.judge()
     except Mistake as mistake:
         raise CommandLineError(str(mistake)) from None
-
-
-class _Kept:
-    """Accuracies in a file of lines, one more the moment it is known."""
-
-    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
-        self.path = path
-        self.of = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-        self.known: dict[str, float] = {}
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
-        for line in lines:
-            try:
-                record = json.loads(line)
-                if record["of"] == self.of:
-                    self.known[self._key(record["choices"])] = float(record["inherited"])
-            except (ValueError, KeyError, TypeError):
-                continue  # cut short by a crash
-
-    @staticmethod
-    def _key(choices: Mapping[str, Choice]) -> str:
-        return json.dumps(choices, sort_keys=True)
-
-    def get(self, choices: Mapping[str, Choice]) -> float | None:
-        return self.known.get(self._key(choices))
-
-    def put(self, choices: Mapping[str, Choice], inherited: float) -> None:
-        self.known[self._key(choices)] = inherited
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"of": self.of, "choices": choices, "inherited": inherited}) + "\n")
 
 
 def _record(
