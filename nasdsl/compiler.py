@@ -16,6 +16,7 @@ from nasdsl.cases import Cases
 from nasdsl.codegen.decisions import decision_data, path_data
 from nasdsl.codegen.emit import network_code, path_supernet_code, supernet_code
 from nasdsl.codegen.layout import layout_line
+from nasdsl.codegen.lock import source_name
 from nasdsl.codegen.lower import lower_module
 from nasdsl.codegen.lowered import Home, Lowered, module_paths
 from nasdsl.codegen.sizes import Sizes, settled
@@ -64,6 +65,7 @@ class Compilation:
     Attributes:
         stages: (name, module) of the start and after every pass.
         settings: every setting of the method, resolved.
+        given: those of them that were given.
         recipes: what each recipe would make of those of retraining.
         lifted: choices of inputs that stand for `none` options, full paths.
         rewrites: for every pass what it said that it did.
@@ -74,6 +76,7 @@ class Compilation:
     space: CheckedSpace
     method: Method
     settings: Mapping[str, Scalar]
+    given: Mapping[str, Scalar]
     recipes: Mapping[str, Mapping[str, Scalar]]
     passes: tuple[Pass, ...]
     stages: tuple[tuple[str, Module], ...]
@@ -178,11 +181,6 @@ class Compilation:
         return result
 
 
-def source_name(space: CheckedSpace) -> str:
-    """The file's name without its folders: compilations do not depend on where a file lies."""
-    return space.source.name.replace("\\", "/").rpartition("/")[2]
-
-
 def compile_space(
     space: CheckedSpace,
     method: str,
@@ -228,7 +226,17 @@ def compile_space(
         rewrites.append(log.rewrites)
     recipes = chosen.recipe_values(space, settings or {})
     return Compilation(
-        space, chosen, resolved, recipes, pipeline, tuple(stages), found, tuple(rewrites), basis, within
+        space=space,
+        method=chosen,
+        settings=resolved,
+        given={name: resolved[name] for name in settings or {}},
+        recipes=recipes,
+        passes=pipeline,
+        stages=tuple(stages),
+        lifted=found,
+        rewrites=tuple(rewrites),
+        basis=basis,
+        subspace=within,
     )
 
 

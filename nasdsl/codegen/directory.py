@@ -9,25 +9,21 @@ names lies in the directory.
 from __future__ import annotations
 
 import json
-import platform
 import re
 from collections.abc import Mapping
-from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from typing import Protocol
 
 import attrs
 import jinja2
 
-from nasdsl import __version__
 from nasdsl.codegen.explain import explained
+from nasdsl.codegen.lock import LOCK, lock_text
 from nasdsl.codegen.sizes import largest
 from nasdsl.codegen.source import PythonCode, comment, literal
 from nasdsl.diagnostics import Diagnostics, Source
 from nasdsl.ir.graph import Module
 from nasdsl.ir.nodes import Op
-from nasdsl.ir.text import print_module
 from nasdsl.methods.base import Method, Scalar, Setting
 from nasdsl.ops import PRIMITIVES
 from nasdsl.passes.base import Pass
@@ -40,14 +36,16 @@ from nasdsl.syntax import ast
 from nasdsl.syntax.parse import parse
 from nasdsl.syntax.print import to_text
 
-_EMBEDDED = ("basics", "augmentation", "pictures", "data", "run", "recipe", "training")
-_VERSIONS = ("torch", "torchvision", "lark", "attrs", "jinja2", "networkx", "numpy")
+_EMBEDDED = (
+    *("basics", "augmentation", "pictures", "data", "arguments", "checkpoint", "lock", "run", "rehearsal"),
+    *("recipe", "training"),
+)
 _KEYS = {"data": "name"}
 _TABLE = "latency_table"
 """The setting that names a file, of which the directory has a copy."""
 _FILES = ("space.nas", "supernet.py", "search.py", "retrain.py", "config.toml", "rewrites.md", "README.md")
 _SUBSPACE = "subspace.json"
-_OWN = frozenset((*_FILES, _SUBSPACE, "nasdsl.lock", "runs"))
+_OWN = frozenset((*_FILES, _SUBSPACE, LOCK, "runs"))
 """Names in the directory that no file which is named may take."""
 
 
@@ -68,6 +66,9 @@ class Compilation(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Scalar]: ...
+
+    @property
+    def given(self) -> Mapping[str, Scalar]: ...
 
     @property
     def recipes(self) -> Mapping[str, Mapping[str, Scalar]]: ...
@@ -105,7 +106,7 @@ def directory_files(compilation: Compilation, passes: str) -> dict[str, str]:
     }
     if compilation.subspace is not None:
         texts[_SUBSPACE] = text_of(compilation.subspace)
-    texts["nasdsl.lock"] = lock_text(compilation, passes, texts)
+    texts[LOCK] = lock_text(compilation, passes, texts, settings)
     return texts
 
 
@@ -262,37 +263,3 @@ def config_text(compilation: Compilation, settings: Mapping[str, Scalar]) -> str
     for recipe, values in compilation.recipes.items():
         lines += ["", f"[recipes.{recipe}]", *(f"{keys[n]} = {_toml(v)}" for n, v in values.items())]
     return "\n".join(lines) + "\n"
-
-
-def lock_text(compilation: Compilation, passes: str, texts: dict[str, str]) -> str:
-    """`nasdsl.lock`: what this directory was made from."""
-    space = compilation.space
-    known: dict[int, str] = {}
-    data: dict[str, object] = {
-        "space": {"name": space.name, "fingerprint": space.fingerprint, "parameters": dict(space.parameters)},
-        **({} if compilation.subspace is None else {"subspace": compilation.subspace.digest}),
-        "method": compilation.method.name,
-        "passes": {
-            "edits": passes,
-            "ir": [
-                {"after": name, "sha256": _digest(print_module(module, places=False, known=known))}
-                for name, module in compilation.stages
-            ],
-        },
-        "files": {name: _digest(text) for name, text in sorted(texts.items())},
-        "seed": 0,
-        "versions": {"python": platform.python_version(), "nasdsl": __version__}
-        | {name: _version(name) for name in _VERSIONS},
-    }
-    return json.dumps(data, indent=2, ensure_ascii=True) + "\n"
-
-
-def _digest(text: str) -> str:
-    return sha256(text.encode()).hexdigest()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

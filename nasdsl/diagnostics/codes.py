@@ -88,6 +88,7 @@ _TITLES = {
     "NAS606": "latency table without an entry that is needed",
     "NAS607": "a run that cannot be ranked",
     "NAS608": "an architecture could not be scored",
+    "NAS701": "a lock, or a record of a run, that cannot be used",
     "NAS901": "not yet available",
 }
 

@@ -8,7 +8,6 @@ recalibrated for every architecture; the weights are never written to.
 from __future__ import annotations
 
 import ast
-import json
 import tomllib
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from nasdsl.api import Program
+from nasdsl.codegen.lock import no_directory, read_lock
 from nasdsl.errors import UserError
 from nasdsl.opening import load
 from nasdsl.space.decisions import Choice
@@ -166,25 +166,19 @@ def unusable(folder: Path, why: str) -> UserError:
 
 def _compiled(home: Path, allow_python: bool) -> Program:
     """The program that a directory was written from."""
+    lock = read_lock(home)
     try:
-        lock = json.loads((home / "nasdsl.lock").read_text("utf-8"))
         config = tomllib.loads((home / "config.toml").read_text("utf-8"))
-        space, method, edits = lock["space"], lock["method"], lock["passes"]["edits"]
-        part = lock.get("subspace")
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError.plain(
-            "NAS005",
-            f"{home} is no directory that `nasdsl compile` wrote",
-            help="give the folder that holds search.py, config.toml and nasdsl.lock",
-        ) from None
-    found = load(home / "space.nas", allow_python=allow_python, **space["parameters"])
-    if found.fingerprint != space["fingerprint"]:
+    except (OSError, ValueError) as error:
+        raise no_directory(home, f"config.toml: {error}") from None
+    found = load(home / "space.nas", allow_python=allow_python, **lock.parameters)
+    if found.fingerprint != lock.fingerprint:
         raise unusable(home, "space.nas was changed since it was compiled")
-    if part is not None:
+    if lock.subspace:
         found = found.within(home / "subspace.json")
-        if found.within_digest != part:
+        if found.within_digest != lock.subspace:
             raise unusable(home, "subspace.json was changed since it was compiled")
-    return found.compile(method, settings=config.get("compile", {}), passes=edits)
+    return found.compile(lock.method, settings=config.get("compile", {}), passes=lock.edits)
 
 
 def _text(path: Path) -> str:

@@ -53,6 +53,7 @@ _FAMILIES = {
     "4": "Architectures and notations",
     "5": "Methods, settings and passes",
     "6": "Tables of results",
+    "7": "Locks and runs",
     "9": "Not yet available",
 }
 

@@ -13,7 +13,7 @@ import pytest
 from tests.house.imports import Import, imports_of, loops, modules_of
 
 LAYERS = (
-    ("errors", "cases", "types", "registry", "resources", "diagnostics"),
+    ("errors", "cases", "types", "registry", "resources", "records", "diagnostics"),
     ("syntax", "ops"),
     ("ir",),
     ("space",),
@@ -21,7 +21,7 @@ LAYERS = (
     ("identity", "methods", "tabular"),
     ("subspace",),
     ("codegen",),
-    ("compiler", "planning", "api", "opening", "drawing", "ranking", "scoring", "shrinking"),
+    ("compiler", "planning", "api", "opening", "drawing", "ranking", "scoring", "shrinking", "verifying"),
     ("lsp",),
     ("cli", "__main__"),
 )
