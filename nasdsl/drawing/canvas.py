@@ -42,10 +42,12 @@ class Canvas:
     Args:
         names: of colours that a style sheet may replace; every use of one has the class `fill-NAME` or
             `stroke-NAME`.
+        ids: begins the names of the picture's own parts, which must differ between pictures of one page.
     """
 
-    def __init__(self, names: Mapping[str, str] | None = None) -> None:
+    def __init__(self, names: Mapping[str, str] | None = None, ids: str = "") -> None:
         self._names = names or {}
+        self._ids = ids
         self._parts: list[str] = []
         self._heads: dict[str, None] = {}
 
@@ -58,8 +60,9 @@ class Canvas:
         """The picture; `title` is read to who cannot see it."""
         w, h = f"{width:.0f}", f"{height:.0f}"
         heads = "".join(
-            f'<marker id="head-{c[1:]}" viewBox="0 0 8 8" refX="7" refY="4" markerUnits="userSpaceOnUse" '
-            f'markerWidth="9" markerHeight="9" orient="auto"><path d="M0 0.6 L8 4 L0 7.4 Z" fill="{c}"/></marker>'
+            f'<marker id="{self._ids}head-{c[1:]}" viewBox="0 0 8 8" refX="7" refY="4" '
+            f'markerUnits="userSpaceOnUse" markerWidth="9" markerHeight="9" orient="auto">'
+            f'<path d="M0 0.6 L8 4 L0 7.4 Z" fill="{c}"{self._classes(fill=c)}/></marker>'
             for c in self._heads
         )
         body = "\n".join(self._parts)
@@ -117,13 +120,19 @@ class Canvas:
         )
 
     def path(
-        self, path: str, colour: str, *, dashed: bool = False, head: bool = True, width: float = 1.7
+        self,
+        path: str,
+        colour: str,
+        *,
+        dashed: bool | str = False,
+        head: bool = True,
+        width: float = 1.7,
     ) -> None:
-        """A line; `path` are SVG path commands made by us."""
-        dash = ' stroke-dasharray="5 3"' if dashed else ""
+        """A line; `path` are SVG path commands made by us, `dashed` may say how: "5 3"."""
+        dash = f' stroke-dasharray="{dashed if isinstance(dashed, str) else "5 3"}"' if dashed else ""
         if head:
             self._heads[colour] = None
-        end = f' marker-end="url(#head-{colour[1:]})"' if head else ""
+        end = f' marker-end="url(#{self._ids}head-{colour[1:]})"' if head else ""
         self._parts.append(
             f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="{width:g}"{dash}{end}'
             f"{self._classes(stroke=colour)}/>"

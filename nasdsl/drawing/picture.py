@@ -9,18 +9,14 @@ has the same colour in every picture of its space.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from nasdsl.drawing.canvas import GREY, GROUND, INK, LINE, Canvas, text_width
+from nasdsl.drawing.colours import PALETTE
 from nasdsl.drawing.layout import Layout, arrange
 from nasdsl.drawing.model import Cell, Choices, Label, Reader, Step, Vertex
 from nasdsl.space.checked import CheckedSpace
 
-# Okabe and Ito's palette without black and yellow, then Tol's muted one: told apart with any colour vision.
-PALETTE = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
-    *("#882255", "#8C6D31", "#332288", "#117733", "#44AA99", "#AA4499"),
-)
 _MARGIN, _GAP, _PAD, _WIDEST = 24.0, 16.0, 20.0, 1120.0
 _RADIUS, _TAG, _NOTE, _HEAD = 18.0, 22.0, 16.0, 38.0
 _FADED = "#BDC1C6"
@@ -31,22 +27,31 @@ def draw_space(space: CheckedSpace) -> str:
     return _Picture(space, None).svg()
 
 
-def draw_architecture(space: CheckedSpace, choices: Choices) -> str:
-    """A picture of one architecture: every edge that it takes, with its operation."""
-    return _Picture(space, choices).svg()
+def draw_architecture(space: CheckedSpace, choices: Choices, canvas: Canvas | None = None) -> str:
+    """A picture of one architecture: every edge that it takes, with its operation.
+
+    Args:
+        canvas: an empty one to draw on, such as one with names for a page.
+    """
+    return _Picture(space, choices, canvas).svg()
+
+
+def colours_of(options: Iterable[str]) -> dict[str, str]:
+    """The colour of every option of a space but `none`, by their order."""
+    named = [o for o in options if o != "none"]
+    return {o: PALETTE[i % len(PALETTE)] for i, o in enumerate(named)}
 
 
 class _Picture:
-    def __init__(self, space: CheckedSpace, choices: Choices | None) -> None:
+    def __init__(self, space: CheckedSpace, choices: Choices | None, canvas: Canvas | None = None) -> None:
         self.space = space
         self.architecture = choices is not None
         self.reader = Reader(space, choices)
-        named = [o for o in self.reader.options() if o != "none"]
-        self.colours: Mapping[str, str] = {o: PALETTE[i % len(PALETTE)] for i, o in enumerate(named)}
-        self.canvas = Canvas()
+        self.colours = colours_of(self.reader.options())
+        self.canvas = canvas or Canvas()
         self.right = 0.0
         taken = [str(choices[p]) for p in self.reader.active if p in choices] if choices else []
-        self.taken = {o: n for o in named if (n := taken.count(o))}
+        self.taken = {o: n for o in self.colours if (n := taken.count(o))}
 
     def svg(self) -> str:
         title = f"{self.space.name}: one architecture" if self.architecture else self.space.name

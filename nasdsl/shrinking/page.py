@@ -11,35 +11,21 @@ import json
 import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
-import attrs
-import jinja2
 from markupsafe import Markup
 
 from nasdsl.drawing.axes import drawable, short
-from nasdsl.drawing.colours import style_sheet
+from nasdsl.drawing.pages import UNKNOWN, Table, render
 from nasdsl.shrinking.figures import Figure, Record, cloud_figure, cost_name, locality_figure, rounds_figure
 
-UNKNOWN = "–"
-"""Stands in a cell of a table whose other cells are known."""
 EXACT = 10**15
 """From here on a size is written as a power of ten."""
-
-
-@attrs.frozen
-class Table:
-    """Heads and rows of text; columns after the first are set right."""
-
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 def page(record: Record) -> str:
     """The page of a record."""
     context = {
-        "style": Markup(style_sheet()),
         "space": record["space"],
         "summary": _summary(record),
         "nothing": record["left"] is None,
@@ -65,17 +51,7 @@ def page(record: Record) -> str:
         "command": record.get("command"),
         "origin": _origin(record),
     }
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(
-            lambda n: files("nasdsl.shrinking").joinpath("templates", n).read_text("utf-8")
-        ),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=True,
-    )
-    return environment.get_template("report.html.j2").render(context)
+    return render("nasdsl.shrinking", "report.html.j2", context)
 
 
 def figure(value: object, unknown: str = UNKNOWN) -> str:
