@@ -502,6 +502,12 @@ class Program:
         """The members that the search keeps to; None for the whole space."""
         return self.compilation.inside
 
+    def memory_advice(self) -> str:
+        """What a step of the search needs of the device's memory, and which settings need less, in words."""
+        from nasdsl.planning.advice import memory_advice
+
+        return memory_advice(self.compilation, self.passes)
+
     def supernet(self, seed: int = 0) -> Any:
         """The supernet as a torch module, (B, ...) to logits (B, classes): a `SupernetBase`, or a `PathSupernet`.
 

@@ -36,7 +36,7 @@ from nasdsl.syntax import ast
 from nasdsl.syntax.parse import parse
 from nasdsl.syntax.print import to_text
 
-_EMBEDDED = (
+EMBEDDED = (
     *("basics", "augmentation", "pictures", "data", "arguments", "checkpoint", "lock", "run", "rehearsal"),
     *("recipe", "training"),
 )
@@ -209,7 +209,7 @@ def _uses_python(space: CheckedSpace) -> bool:
 def embedded() -> str:
     """The standalone part of the runtime as one text: each file verbatim, without imports of each other."""
     parts = ["from __future__ import annotations"]
-    for name in _EMBEDDED:
+    for name in EMBEDDED:
         text = files("nasdsl.runtime.standalone").joinpath(f"{name}.py").read_text("utf-8")
         text = re.sub(r"^from __future__ import annotations\n+", "", text, flags=re.MULTILINE)
         text = re.sub(

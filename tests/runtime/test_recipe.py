@@ -24,6 +24,7 @@ import nasdsl
 from nasdsl.methods import METHODS
 from nasdsl.methods.recipes import RECIPE, RECIPES
 from nasdsl.runtime.standalone import training
+from nasdsl.runtime.standalone.arguments import read_arguments, read_config
 from nasdsl.runtime.standalone.basics import Mistake, WrongUse, ensure_torchvision
 from nasdsl.runtime.standalone.recipe import (
     NEEDS,
@@ -34,7 +35,6 @@ from nasdsl.runtime.standalone.recipe import (
     make_optimizer,
     refuse_idle,
 )
-from nasdsl.runtime.standalone.run import read_arguments, read_config
 from nasdsl.runtime.standalone.training import RETRAIN_RULES, load_model, load_weights, retrain, save_weights
 from tests.runtime.test_training import CONFIG, MODEL, run, script
 
@@ -312,7 +312,7 @@ def trained(folder: Path, changes: Mapping[str, Any]) -> dict[str, Tensor]:
     (folder / "model.py").write_text(MODEL)
     (folder / "config.toml").write_text(CONFIG)
     line = [part for n, v in changes.items() for part in ("--set", f"{n}={v}")]
-    line += ["--limit-batches", "3", "--device", "cpu"]
+    line += ["--limit-batches", "3", "--device", "cpu", "--out", str(folder)]
     args = read_arguments("test", line, model=True)
     settings = read_config(folder / "config.toml", "retrain", args, RETRAIN_RULES)
     before = signal.getsignal(signal.SIGTERM)

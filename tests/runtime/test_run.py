@@ -19,6 +19,7 @@ from nasdsl.methods import METHODS
 from nasdsl.runtime.paths.settings import PATH_RULES
 from nasdsl.runtime.search import bilevel
 from nasdsl.runtime.search.settings import SEARCH_RULES
+from nasdsl.runtime.standalone.arguments import read_arguments, read_config
 from nasdsl.runtime.standalone.basics import (
     Meter,
     Mistake,
@@ -30,7 +31,7 @@ from nasdsl.runtime.standalone.basics import (
     seed_everything,
 )
 from nasdsl.runtime.standalone.data import Data, Split, Stream
-from nasdsl.runtime.standalone.run import Run, guarded, read_arguments, read_config
+from nasdsl.runtime.standalone.run import Run, guarded
 from nasdsl.runtime.standalone.training import RETRAIN_RULES
 from tests.runtime.toy import ToySupernet
 
@@ -273,12 +274,7 @@ def search(
     run = Run(folder, {"seed": 1, "lr": 0.1}, restart)
     parts = {"net": net, "weights": weights, "variables": variables, "train": train, "valid": valid}
     at = run.resume(parts)
-    meter = Meter(at["sums"], CPU)
-
-    def save() -> None:
-        meter.flush()
-        run.save(parts, at)
-
+    meter = run.meter(CPU)
     for epoch in range(at["epoch"], until):
         net.train()
         for step in range(at["step"], 5):
@@ -287,11 +283,11 @@ def search(
             at["step"] = step + 1
             if stop(epoch * 5 + step):
                 os.kill(os.getpid(), signal.SIGTERM)
-            run.tick(save)
+            run.tick()
         run.log({"epoch": epoch + 1, **at["sums"]})
         at["sums"].clear()
         at.update(epoch=epoch + 1, step=0)
-        save()
+        run.save()
     return run.load()
 
 
@@ -336,7 +332,7 @@ def test_all_generators_are_restored(tmp_path: Path) -> None:
     run = Run(tmp_path, {}, restart=False)
     seed_everything(5, deterministic=False)
     numpy.random.randn()  # leaves half a pair behind
-    run.save({}, {"epoch": 0, "step": 0, "sums": {}})
+    run.save()
     expected = (random.random(), numpy.random.randn(3).tolist(), torch.rand(3).tolist())
     seed_everything(6, deterministic=False)
     run.resume({})
@@ -387,7 +383,7 @@ def test_restart_begins_anew(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_another_run_is_refused_naming_what_differs(tmp_path: Path) -> None:
-    Run(tmp_path, {"seed": 1, "lr": 0.1}, restart=False).save({}, {"epoch": 0})
+    Run(tmp_path, {"seed": 1, "lr": 0.1}, restart=False).save()
     with pytest.raises(Mistake, match=r"\(lr was 0.1, is 0.2\).*--out.*--restart"):
         Run(tmp_path, {"seed": 1, "lr": 0.2}, restart=False).load()
     with pytest.raises(Mistake, match=r"new was None, is 3"):
@@ -408,8 +404,8 @@ def test_a_log_line_that_a_crash_cut_short_is_dropped(tmp_path: Path) -> None:
 
 def test_a_run_saves_when_it_is_time(tmp_path: Path) -> None:
     run = Run(tmp_path, {}, restart=False, every_seconds=1000)
-    run.tick(lambda: run.save({}, {}))
+    run.tick()
     assert not (tmp_path / "checkpoint.pt").exists()
     run.every = 0.0
-    run.tick(lambda: run.save({}, {}))
+    run.tick()
     assert (tmp_path / "checkpoint.pt").exists()

@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nasdsl.codegen.directory import embedded
+from nasdsl.codegen.directory import EMBEDDED, embedded
+from nasdsl.runtime.standalone.arguments import read_arguments, read_config
 from nasdsl.runtime.standalone.basics import Mistake
 from nasdsl.runtime.standalone.data import load_data, prepare
-from nasdsl.runtime.standalone.run import read_arguments, read_config
 from nasdsl.runtime.standalone.training import (
     RETRAIN_RULES,
     build_network,
@@ -157,7 +157,7 @@ def test_the_embedded_code_is_that_of_the_runtime_word_for_word(root: Path) -> N
 
 
 def test_the_files_import_only_those_before_them_in_the_script(root: Path) -> None:
-    order = ["basics", "augmentation", "pictures", "data", "run", "recipe", "training"]
+    order = list(EMBEDDED)
     for i, name in enumerate(order):
         tree = ast.parse((root / f"nasdsl/runtime/standalone/{name}.py").read_text())
         imported = {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
@@ -321,7 +321,7 @@ def test_drop_path_and_the_learning_rate_follow_their_schedules(tmp_path: Path) 
 """
     (tmp_path / "model.py").write_text(MODEL.replace(forward, forward + tell))
     (tmp_path / "config.toml").write_text(CONFIG)
-    args = read_arguments("test", ["--limit-batches", "2", "--model", str(tmp_path / "model.py")], model=True)
+    args = read_arguments("test", ["--limit-batches", "2", "--out", str(tmp_path)], model=True)
     args.device = "cpu"
     config = read_config(tmp_path / "config.toml", "retrain", args, RETRAIN_RULES)
     before = signal.getsignal(signal.SIGTERM)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nasdsl.runtime.activation import mean_weights
 from nasdsl.runtime.supernet import SupernetBase
 
 
@@ -47,6 +48,43 @@ class Events:
         state = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
         save_file(state, self.folder / "supernet.safetensors")
         self._writer.close()
+
+
+def entries(net: SupernetBase) -> dict[str, list[str]]:
+    """For every decision that has variables what `probabilities` are of: its options, or the inputs of a node."""
+    return {
+        d["path"]: list(map(str, d["options"] if d.get("role") == "inputs" else d["entries"]))
+        for d in net.DECISIONS
+        if d.get("parameter") is not None
+    }
+
+
+@torch.no_grad()
+def probabilities(net: SupernetBase) -> dict[str, list[float]]:
+    """For every decision that has variables the weights of its entries, to four decimals.
+
+    Of operations and of edges the mean weights of their activation; of topology variables the probability
+    that an input is taken, the sum over the combinations that hold it.
+    """
+    found, alive = {}, net.pruned()
+    for decision in net.DECISIONS:
+        if decision.get("parameter") is None:
+            continue
+        logits = net.logits(decision).detach().double()
+        if decision["kind"] == "op":
+            parameter = net._parameter(decision)
+            row = slice(None) if decision["row"] is None else decision["row"]
+            weights = mean_weights(net.ACTIVATION, parameter.detach().double(), alive.get(parameter))[row]
+        elif decision.get("role") == "inputs":
+            taken = torch.softmax(logits / net.temperature, -1)
+            sources, combinations = decision["options"], decision["entries"]
+            weights = torch.stack(
+                [taken[[source in each for each in combinations]].sum() for source in sources]
+            )
+        else:
+            weights = torch.softmax(logits, -1)
+        found[decision["path"]] = [round(value, 4) for value in weights.flatten().tolist()]
+    return found
 
 
 def describe(net: SupernetBase) -> str:

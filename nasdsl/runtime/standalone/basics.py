@@ -23,15 +23,20 @@ from torch import Tensor, nn
 
 
 class Mistake(Exception):
-    """Something the user can put right; the script prints it in one line and stops."""
+    """Something the user can put right; the script prints it in one line and stops.
+
+    `shared`: of several processes that train together all have met it, so one of them says it.
+    """
 
     exit_code = 1
+    shared = False
 
 
 class WrongUse(Mistake):
     """The same, where the command line itself is wrong."""
 
     exit_code = 2
+    shared = True
 
 
 def close_to(word: str, known: Iterable[str]) -> str:
@@ -141,13 +146,15 @@ class Meter:
     """Sums of losses by name, read from the device in groups, since every read makes a GPU wait.
 
     `sums`, a total and a number of losses for each name, belongs to the caller, who saves it with the
-    run. A loss that is not finite
-    is found when its group is read, and `flush` comes before every save, so a run
-    that has diverged never overwrites a good checkpoint.
+    run. A loss that is not finite is found when its group is read, and `flush` comes before every save, so
+    a run that has diverged never overwrites a good checkpoint. The message names the tensors of `net` that
+    are not finite.
     """
 
-    def __init__(self, sums: dict[str, list[float]], device: torch.device) -> None:
-        self.sums = sums
+    def __init__(
+        self, sums: dict[str, list[float]], device: torch.device, net: nn.Module | None = None
+    ) -> None:
+        self.sums, self.net = sums, net
         self.shown: dict[str, float] = {}
         self._group = 1 if device.type == "cpu" else 50
         self._waiting: list[tuple[str, int, Tensor]] = []
@@ -167,7 +174,7 @@ class Meter:
         for (name, step, _), value in zip(waiting, values, strict=True):
             if not math.isfinite(value):
                 raise Mistake(
-                    f"{name.replace('_', ' ')} is {value} at step {step}: "
+                    f"{name.replace('_', ' ')} is {value} at step {step}{not_finite(self.net)}: "
                     "lower the learning rate, or use --precision fp32"
                 )
             total, count = self.sums.get(name, (0.0, 0))
@@ -180,6 +187,20 @@ class Meter:
 
     def __str__(self) -> str:
         return ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in self.shown.items())
+
+
+def not_finite(net: nn.Module | None, shown: int = 3) -> str:
+    """Which parameters, gradients and buffers of a network hold nan or inf, in words; "" without a network."""
+    if net is None:
+        return ""
+    tensors: list[tuple[str, Tensor]] = [(f"weight {name}", p) for name, p in net.named_parameters()]
+    tensors += [(f"gradient of {n}", p.grad) for n, p in net.named_parameters() if p.grad is not None]
+    tensors += [(f"statistic {name}", b) for name, b in net.named_buffers() if b.is_floating_point()]
+    bad = [name for name, tensor in tensors if not bool(tensor.detach().isfinite().all())]
+    if not bad:
+        return " (all weights and statistics are finite: are the examples?)"
+    more = f" and {len(bad) - shown} more of {len(tensors)} tensors" if len(bad) > shown else ""
+    return f" (not finite: {', '.join(bad[:shown])}{more})"
 
 
 class Progress:

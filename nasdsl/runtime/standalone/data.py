@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -71,6 +72,18 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def digest(self) -> str:
+        """sha256 of examples and labels; of image files that are decoded when they are used, of their names."""
+        found = hashlib.sha256(f"{tuple(self.examples.shape)} {self.examples.dtype}\n".encode())
+        if isinstance(self.examples, Pictures):
+            for name in self.examples.files:  # class and file: the folder may be moved
+                found.update(b"/".join(os.fsencode(name).replace(b"\\", b"/").split(b"/")[-2:]) + b"\n")
+        else:
+            found.update(self.examples.cpu().contiguous().numpy().tobytes())
+        found.update(self.labels.cpu().numpy().tobytes())
+        return found.hexdigest()
+
 
 @dataclass(frozen=True)
 class Data:
@@ -81,6 +94,7 @@ class Data:
 
     Attributes:
         loader: `memory` or `stream`, what `auto` came to.
+        whole: training examples that there are, of which `train` may be a few.
     """
 
     train: Split
@@ -90,6 +104,11 @@ class Data:
     flips: bool
     notes: tuple[str, ...]
     loader: str = "memory"
+    whole: int = 0
+
+    def digests(self) -> dict[str, str]:
+        """What both parts come to, for the identity of a run."""
+        return {"train": self.train.digest, "test": self.test.digest}
 
     def to(self, device: torch.device) -> Data:
         moved = replace(self, mean=self.mean.to(device), std=self.std.to(device))
@@ -110,6 +129,7 @@ def load_data(
     workers: int = 2,
     loader: str = "auto",
     interpolation: str = "bilinear",
+    few: int | None = None,
 ) -> Data:
     """Loads a data set and converts it to the input that the network declares.
 
@@ -124,9 +144,11 @@ def load_data(
         loader: `memory` decodes an image folder before the run, `stream` while it runs, `auto` streams one
             that would take more than `MEMORY_SHARE` of the machine's memory.
         interpolation: how images of a folder are scaled; `random` (of the other two) is for streamed ones.
+        few: examples of either part that are enough, of every class as many; None for all.
 
     Raises:
-        Mistake: unknown name, missing files, another number of classes, an unfit shape.
+        Mistake: unknown name, missing files, another number of classes, an unfit shape, numbers that are
+            not finite.
     """
     notes: list[str] = []
     if name == "digits":
@@ -134,12 +156,16 @@ def load_data(
     elif name == "cifar10":
         train, test, flips = *_cifar10(root), True
     elif name.startswith("imagefolder:"):
-        how = _Folder(declared, workers, loader, interpolation, notes)
+        how = _Folder(declared, workers, loader, interpolation, notes, few)
         train, test, flips = *how.load(Path(name.partition(":")[2])), True
+        whole = how.whole
     elif ":" in name:
         train, test, flips = *_function(name), True
     else:
         raise WrongUse(f"--data {name}: it is digits, cifar10, imagefolder:PATH or pkg:function")
+    if not name.startswith("imagefolder:"):
+        whole = len(train)
+        train, test = (s if few is None else s.take(_few(s.labels, few)) for s in (train, test))
     streams = isinstance(train.examples, Pictures)
     if loader == "stream" and not streams:
         raise Mistake(f"loader=stream is for imagefolder:PATH; {name} is in memory")
@@ -154,12 +180,31 @@ def load_data(
             f"--data {name} has {found} classes and the network was compiled for {classes}; "
             f"compile it for {found} (where the space has such a parameter: --param classes={found})"
         )
+    _refuse_unfinite(name, train, test)
     train, test = (_convert(s, declared, notes) for s in (train, test))
     seen = train.examples.sample() if isinstance(train.examples, Pictures) else train.examples
     used = "stream" if streams else "memory"
     if len(seen) < len(train):
         notes.append(f"mean and deviation are those of {len(seen)} of the {len(train):,} training images")
-    return Data(train, test, *_statistics(seen), flips, tuple(dict.fromkeys(notes)), used)
+    return Data(train, test, *_statistics(seen), flips, tuple(dict.fromkeys(notes)), used, whole)
+
+
+def _few(labels: Tensor, count: int) -> Tensor:
+    """Indices of the first examples of every class, about `count` together."""
+    classes = int(labels.max()) + 1
+    each = -(-count // classes)
+    parts = [(labels == label).nonzero().flatten()[:each] for label in range(classes)]
+    return torch.cat(parts).sort().values
+
+
+def _refuse_unfinite(name: str, *splits: Split) -> None:
+    for split, which in zip(splits, ("training", "test"), strict=True):
+        if isinstance(split.examples, Tensor) and split.examples.is_floating_point():
+            bad = (~split.examples.isfinite()).flatten(1).any(1).nonzero().flatten()
+            if len(bad):
+                raise Mistake(
+                    f"--data {name}: {len(bad)} {which} examples hold nan or inf, the first is number {int(bad[0])}"
+                )
 
 
 def _statistics(examples: Tensor) -> tuple[Tensor, Tensor]:
@@ -232,6 +277,13 @@ class _Folder:
     loader: str
     interpolation: str
     notes: list[str]
+    few: int | None = None
+    counted: list[int] = field(default_factory=list)
+
+    @property
+    def whole(self) -> int:
+        """Training images that were found."""
+        return self.counted[0]
 
     def load(self, path: Path) -> tuple[Split, Split]:
         """`PATH/train/CLASS/*` and `PATH/test` or `PATH/val`; without one of these a fixed fifth is held out."""
@@ -251,6 +303,9 @@ class _Folder:
             found[held_out] = find_images(held_out)
             if found[folder][2] != found[held_out][2]:
                 raise Mistake(f"--data imagefolder:{path}: train and {held_out.name} have different classes")
+        self.counted[:] = [len(labels) for _, labels, _ in found.values()]
+        if self.few is not None:
+            found = {f: self._some(*images) for f, images in found.items()}
         made = list(self._splits(path, found))
         if len(made) == 2:
             return made[0], made[1]
@@ -259,6 +314,10 @@ class _Folder:
             f"{folder} has no test set beside it: a fixed fifth of its images ({len(held)}) is one"
         )
         return made[0].take(kept), made[0].take(held)
+
+    def _some(self, files: Any, labels: Tensor, classes: list[str]) -> Found:
+        index = _few(labels, self.few or len(labels))
+        return files[index.numpy()], labels[index], classes
 
     def _splits(self, path: Path, found: Mapping[Path, Found]) -> Iterator[Split]:
         """The images of every folder found, all in memory or all as files."""

@@ -1,297 +1,268 @@
-"""One run: its arguments, its settings, its folder, its checkpoints, its log."""
+"""One run: its folder, its checkpoints, its log, and how it ends."""
 
 from __future__ import annotations
 
 import argparse
+import errno
+import gc
+import hashlib
 import json
 import os
 import random
 import shutil
 import signal
+import statistics
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar
 
 import numpy
 import torch
 
-from nasdsl.runtime.standalone.basics import Mistake, Rule, WrongUse, close_to
+from nasdsl.runtime.standalone.arguments import Table
+from nasdsl.runtime.standalone.basics import Meter, Mistake
+from nasdsl.runtime.standalone.checkpoint import Checkpoints
+from nasdsl.runtime.standalone.lock import FIRST_STEPS, LOCK, LOCK_FORMAT, digest_of, digests, environment
 
-Table = dict[str, Any]
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse that says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message} (--help lists the options)\n")
-
-
-def read_arguments(
-    description: str, argv: list[str] | None = None, model: bool = False
-) -> argparse.Namespace:
-    """The command line of search, or with `model` of retraining; most of it they share."""
-    parser = _Parser(description=description, allow_abbrev=False)
-    add = parser.add_argument
-    add(
-        "--data",
-        metavar="NAME",
-        help="digits, cifar10, imagefolder:PATH, pkg:function",
-    )
-    add("--data-dir", default="data", metavar="DIR", help="where downloads go (default: data)")
-    add("--out", metavar="DIR", help="folder of the run (default: runs/SEED beside this script)")
-    add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
-    add("--precision", choices=("fp32", "bf16"), default="fp32")
-    add("--epochs", type=_positive, metavar="N", help="length, instead of the one in config.toml")
-    add("--limit-batches", type=_positive, metavar="N", help="at most N steps an epoch, for trials")
-    add("--seed", type=int, default=0)
-    add("--deterministic", action="store_true", help="deterministic algorithms, slower")
-    add("--workers", type=_positive, default=2, metavar="N", help="threads that decode images (default: 2)")
-    add("--set", action="append", default=[], metavar="K=V", dest="settings", help="a setting of config.toml")
-    add("--restart", action="store_true", help="begin anew instead of continuing")
-    if model:
-        add(
-            "--model",
-            metavar="FILE",
-            help="the model.py to train (default: that of the run)",
-        )
-        add("--weights", metavar="FILE", help="weights to start from, .safetensors or .pt (default: none)")
-    else:
-        add("--compile", action="store_true", help="torch.compile, once a class of cells (minutes at first)")
-        add(
-            "--benchmark",
-            metavar="TABLE",
-            help="look every epoch's architecture up (nasdsl benchmark --help)",
-        )
-        add("--metric", metavar="NAME", help="the column of the table, if it has several")
-        add("--cuda-graph", action="store_true", help="record both steps once and replay them (CUDA)")
-    args, unknown = parser.parse_known_args(argv)
-    if unknown:
-        options = [o for action in parser._actions for o in action.option_strings]
-        word = unknown[0].partition("=")[0]
-        parser.error(f"unknown argument {unknown[0]}{close_to(word, options) if word[:1] == '-' else ''}")
-    return args
-
-
-def _positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive integer")
-    return number
-
-
-def read_config(path: Path, table: str, args: argparse.Namespace, rules: Mapping[str, Rule]) -> Table:
-    """The settings of a table and of [data], with what the command line changes.
-
-    Raises:
-        Mistake: an unreadable file; a setting in it that is unknown, missing or unfit.
-        WrongUse: the same of the command line.
-    """
-    try:
-        config = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise Mistake(f"{path}: {error}") from None
-    given: Table = {**config.get("data", {}), **config.get(table, {})}
-    settings = _read_table(path, given, rules)
-    for name in rules:
-        if name not in settings:
-            raise Mistake(f"{path}: the setting `{name}` of [{table}] or [data] is missing")
-    if "recipe" in rules:
-        settings |= _recipe(path, config.get("recipes", {}), settings, args, rules)
-    for text in args.settings:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise WrongUse(f"--set {text}: write --set NAME=VALUE")
-        if name not in rules:
-            raise WrongUse(f"--set {text}: there is no setting `{name}`{close_to(name, rules)}")
-        try:
-            settings[name] = rules[name].read(value)
-        except ValueError as error:
-            raise WrongUse(f"--set {text}: it must be {error}") from None
-    if args.data is not None:
-        settings["name"] = args.data
-    if args.epochs is not None:
-        settings["epochs"] = args.epochs
-    return settings
-
-
-def _read_table(path: Path, given: Table, rules: Mapping[str, Rule]) -> Table:
-    settings: Table = {}
-    for name, value in given.items():
-        if name not in rules:
-            raise Mistake(f"{path}: there is no setting `{name}`{close_to(name, rules)}")
-        try:
-            settings[name] = rules[name].read(value)
-        except ValueError as error:
-            raise Mistake(f"{path}: `{name}` is {value!r} and must be {error}") from None
-    return settings
-
-
-def _recipe(
-    path: Path,
-    recipes: Mapping[str, Table],
-    settings: Table,
-    args: argparse.Namespace,
-    rules: Mapping[str, Rule],
-) -> Table:
-    """The values of the recipe that `--set recipe=NAME` names, {} without one; says what they are.
-
-    Raises:
-        Mistake: the file has none or an unfit one of that name, or its recipe was edited without its values.
-    """
-    named = [text.partition("=")[2] for text in args.settings if text.startswith("recipe=")]
-    if not named:
-        fitting = [word for word, values in recipes.items() if settings.items() >= values.items()]
-        if fitting and settings["recipe"] not in fitting:
-            raise Mistake(
-                f"{path}: these are the values of {fitting[0]}, not of {settings['recipe']}: "
-                f"--set recipe={settings['recipe']} takes those"
-            )
-        return {}
-    word = named[-1]
-    if word not in rules["recipe"].words:
-        return {}  # which is said with the other settings that are unfit
-    if word not in recipes:
-        raise Mistake(f"{path}: there is no table [recipes.{word}]")
-    own = {text.partition("=")[0] for text in args.settings} | ({"epochs"} if args.epochs else set())
-    values = _read_table(path, recipes[word], rules)
-    shown = ", ".join(f"{n}={str(v).lower()}" for n, v in values.items() if n not in own)
-    print(f"recipe {word}: {shown}")
-    return values
-
-
-def fresh_counters() -> Table:
-    """Where a run begins."""
-    return {"epoch": 0, "step": 0, "sums": {}}
+_SIGNALS = ("SIGTERM", "SIGUSR1")
+"""What asks a run to save and leave; queues send the second one ahead of the first."""
 
 
 class Run:
     """A folder that holds everything a run knows.
 
-    `checkpoint.pt` is written beside itself and renamed, and the one before it is
-    kept, so a crash while saving loses nothing. A run that is started again with
-    the same folder continues exactly: modules, optimisers, streams, counters and
-    random states are restored. SIGTERM saves after the step at hand.
+    A run that is started again with the same folder continues exactly: modules, optimisers, streams,
+    counters, random states and the log are those of its last checkpoint. SIGTERM and SIGUSR1 save after the
+    step at hand and leave.
+
+    Files: the checkpoints (see `Checkpoints`); `log.jsonl`, a line an epoch, without clock times, so that
+    runs can be compared to the bit; `timeline.jsonl`, when what happened; `nasdsl.lock`, what the run was made
+    from, its first steps as a digest, and at the end the digests of its files.
+
+    Args:
+        identity: what makes it the same run; another one in the folder is refused.
+        keep: checkpoints that are kept.
+        stop_after: steps of this process after which it saves and leaves; None for none.
+        facts: what `nasdsl.lock` says beside the identity (`options_of`).
+        every_seconds: between two saves within an epoch.
     """
 
-    def __init__(self, folder: Path, identity: Table, restart: bool, every_seconds: float = 60.0) -> None:
-        self.folder = folder
-        self.identity = identity
-        self.every = every_seconds
-        self._saved = time.monotonic()
+    latest: ClassVar[Run | None] = None
+    """The run of this process, which `guarded` asks where it was when something went wrong."""
+
+    def __init__(
+        self,
+        folder: Path,
+        identity: Table,
+        restart: bool = False,
+        *,
+        keep: int = 2,
+        stop_after: int | None = None,
+        facts: Table | None = None,
+        every_seconds: float = 60.0,
+    ) -> None:
+        self.folder, self.identity, self.every = folder, identity, every_seconds
+        self.stop_after = stop_after
+        self.checkpoints = Checkpoints(folder, keep)
+        self.parts: dict[str, Any] = {}
+        self.at: Table = {"epoch": 0, "step": 0, "sums": {}, "first": []}
+        self.lock: Table = {"format": LOCK_FORMAT, "kind": "run", "identity": identity, **(facts or {})}
+        self.lock |= {"first_steps": None, "files": {}}
+        self.steps: list[float] = []
+        self.taken = 0
+        self._log: list[str] = []
+        self._meter: Meter | None = None
         self._stopping = False
+        self._saved = self._stepped = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
         if restart:
-            for name in ("checkpoint.pt", "checkpoint.previous.pt", "log.jsonl"):
+            self.checkpoints.remove()
+            for name in ("log.jsonl", "timeline.jsonl", LOCK):
                 (folder / name).unlink(missing_ok=True)
             shutil.rmtree(folder / "tensorboard", ignore_errors=True)
-        signal.signal(signal.SIGTERM, self._on_term)
+        for name in _SIGNALS:
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), self._on_signal)
+        Run.latest = self
 
-    def _on_term(self, number: int, frame: object) -> None:
+    def _on_signal(self, number: int, frame: object) -> None:
         self._stopping = True
 
+    # --- where it continues ------------------------------------------------------
+
     def load(self) -> Table | None:
-        """The last checkpoint that can be read; None for a new run.
+        """The last checkpoint that is whole; None for a new run.
 
         Raises:
             Mistake: it belongs to another program, seed, data set or setting, or none can be read.
         """
-        found = [p for n in ("checkpoint.pt", "checkpoint.previous.pt") if (p := self.folder / n).exists()]
-        for path in found:
-            try:
-                state: Table = torch.load(path, map_location="cpu", weights_only=True)
-                identity = state["identity"]
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the one before may be whole
-                print(f"{path} cannot be read ({type(error).__name__})", file=sys.stderr)
-                continue
-            if path != found[0]:
-                print(f"using the checkpoint before it, {path}", file=sys.stderr)
-            changed = [k for k in {**self.identity, **identity} if identity.get(k) != self.identity.get(k)]
-            if changed:
-                was = ", ".join(f"{k} was {identity.get(k)}, is {self.identity.get(k)}" for k in changed)
-                raise Mistake(
-                    f"{self.folder} holds another run ({was}): "
-                    "--out DIR makes a new folder, --restart begins anew"
-                )
-            return state
-        if found:
-            raise Mistake(f"no checkpoint in {self.folder} can be read: --restart begins anew")
-        return None
+        state = self.checkpoints.read()
+        if state is None:
+            return None
+        identity = state["identity"]
+        changed = [k for k in {**self.identity, **identity} if identity.get(k) != self.identity.get(k)]
+        if changed:
+            was = ", ".join(f"{k} was {identity.get(k)}, is {self.identity.get(k)}" for k in changed)
+            raise Mistake(
+                f"{self.folder} holds another run ({was}): --out DIR makes a new folder, --restart begins anew"
+            )
+        return state
 
-    def resume(self, parts: Mapping[str, Any]) -> Table:
-        """Restores `parts` (things with `load_state_dict`, or streams) and returns the counters."""
+    def resume(self, parts: dict[str, Any]) -> Table:
+        """Restores `parts` (things with `load_state_dict`, or streams) and returns the counters.
+
+        Both are the run's from now on: what is added to `parts` is saved with them.
+        """
+        self.parts = parts
         state = self.load()
         if state is None:
-            return fresh_counters()
-        for name, part in parts.items():
-            if hasattr(part, "load_state_dict"):
-                part.load_state_dict(state["parts"][name])
-            else:
-                part.position = state["parts"][name]
-        _set_random_state(state["random"])
-        counters: Table = state["counters"]
-        self._cut_log(counters["epoch"])
-        print(f"continuing {self.folder} at epoch {counters['epoch'] + 1}, step {counters['step'] + 1}")
-        return counters
+            self._event("started")
+        else:
+            for name, part in parts.items():
+                if hasattr(part, "load_state_dict"):
+                    part.load_state_dict(state["parts"][name])
+                else:
+                    part.position = state["parts"][name]
+            _set_random_state(state["random"])
+            self.at = state["counters"]
+            self._log = list(state["log"])
+            self._same_place(state["lock"])
+            self._event("continued")
+            print(f"continuing {self.folder} at epoch {self.at['epoch'] + 1}, step {self.at['step'] + 1}")
+        self.write("log.jsonl", "".join(self._log))
+        self._write_lock()
+        return self.at
 
-    def save(self, parts: Mapping[str, Any], counters: Table) -> None:
-        """Writes a checkpoint: a new file, flushed to disk, then renamed over the old one."""
+    def _same_place(self, before: Table) -> None:
+        """Takes the lock that the run began with, and says where it goes on elsewhere."""
+        then, now = before.get("environment") or {}, self.lock.get("environment") or {}
+        self.lock = before
+        changed = [f"{k} was {then.get(k)}, is {now.get(k)}" for k in now if then.get(k) != now[k]]
+        if changed:
+            print(f"continuing elsewhere ({'; '.join(changed)}): the last bits of what follows may differ")
+            self.lock.setdefault("continued", []).append({**self._place(), "environment": now})
+
+    def _place(self) -> Table:
+        return {"epoch": self.at["epoch"] + 1, "step": self.at["step"] + 1}
+
+    # --- the loop ------------------------------------------------------------------
+
+    def meter(self, device: torch.device) -> Meter:
+        """The meter of the run's losses. It is read before every save: a run that has diverged saves nothing."""
+        self._meter = Meter(self.at["sums"], device, self.parts.get("net"))
+        return self._meter
+
+    def save(self) -> None:
+        """Writes a checkpoint. Raises Mistake where the disk takes no more, or the run has diverged."""
+        if self._meter is not None:
+            self._meter.flush()
         state = {
             "identity": self.identity,
-            "counters": counters,
+            "counters": self.at,
             "parts": {
                 name: part.state_dict() if hasattr(part, "state_dict") else part.position
-                for name, part in parts.items()
+                for name, part in self.parts.items()
             },
             "random": _random_state(),
+            "log": self._log,
+            "lock": self.lock,
         }
-        new, path = self.folder / "checkpoint.new", self.folder / "checkpoint.pt"
-        with new.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            os.replace(path, self.folder / "checkpoint.previous.pt")
-        os.replace(new, path)
+        self.checkpoints.write(state)
+        self._event("saved")
         self._saved = time.monotonic()
 
-    def tick(self, save: Callable[[], None]) -> None:
-        """After a step: saves when it is time; after SIGTERM saves and leaves."""
-        if self._stopping:
-            save()
+    def tick(self) -> None:
+        """After a step: saves when it is time; saves and leaves where that is asked for."""
+        now = time.monotonic()
+        self.taken += 1
+        if self.at["step"]:
+            self.steps.append(now - self._stepped)
+        if self.lock["first_steps"] is None and self.at["epoch"] == 0:
+            self._first_step()
+        if self._stopping or self.taken == self.stop_after:
+            self.save()
+            self._event("stopped")
             print(f"stopped and saved; run the same command again to continue ({self.folder})", flush=True)
-            raise SystemExit(143)
-        if time.monotonic() - self._saved > self.every:
-            save()
+            raise SystemExit(143 if self._stopping else 0)
+        if now - self._saved > self.every:
+            self.save()
+        self._stepped = time.monotonic()
+
+    def _first_step(self) -> None:
+        """Keeps what the first steps came to; after the last of them their digest is in the lock."""
+        first = self.at["first"]
+        if self._meter is not None and self.at["step"] == len(first) + 1:
+            self._meter.flush()
+            first.append({name: float(value).hex() for name, value in self._meter.shown.items()})
+        if len(first) == FIRST_STEPS and "net" in self.parts:
+            whole = hashlib.sha256(json.dumps(first).encode())
+            whole.update(digest_of(self.parts["net"].state_dict()).encode())
+            self.lock["first_steps"] = {"steps": len(first), "losses": first, "digest": whole.hexdigest()}
+            self._write_lock()
+
+    def step_seconds(self) -> float:
+        """The median time of a step of this process, the first one left out."""
+        return statistics.median(self.steps[1:] or self.steps or [0.0])
+
+    # --- what it leaves --------------------------------------------------------------
 
     def log(self, entry: Table) -> None:
-        """Appends one line of JSON to `log.jsonl`."""
+        """Adds one line of JSON to `log.jsonl`."""
+        self._log.append(json.dumps(entry) + "\n")
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+            file.write(self._log[-1])
+        self._event("epoch", epoch=int(entry["epoch"]), step=0)
 
-    def _cut_log(self, epoch: int) -> None:
-        """Drops lines of epochs that will be run again, and a line that a crash cut short."""
-        path = self.folder / "log.jsonl"
-        if path.exists():
-            kept = []
-            for line in path.read_text("utf-8").splitlines():
-                try:
-                    if json.loads(line)["epoch"] <= epoch:
-                        kept.append(f"{line}\n")
-                except (ValueError, KeyError, TypeError):
-                    continue
-            self.write("log.jsonl", "".join(kept))
+    def _event(self, name: str, **place: int) -> None:
+        """Adds to `timeline.jsonl` that something happened now, in seconds since 1970."""
+        entry = {
+            "event": name,
+            "time": round(time.time(), 3),
+            "epoch": self.at["epoch"],
+            "step": self.at["step"],
+        }
+        with (self.folder / "timeline.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry | place) + "\n")
 
     def write(self, name: str, text: str) -> Path:
         """Writes a text file of the run, whole or not at all."""
         path = self.folder / name
         new = path.with_name(path.name + ".new")
-        new.write_text(text, "utf-8")
-        os.replace(new, path)
+        try:
+            new.write_text(text, "utf-8")
+            os.replace(new, path)
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise
         return path
+
+    def _write_lock(self) -> None:
+        self.write(LOCK, json.dumps(self.lock, indent=1) + "\n")
+
+    def finish(self) -> None:
+        """The last thing that a run does: what it left is now known by its digests."""
+        self.lock["files"] = digests(self.folder)
+        self._write_lock()
+        self._event("finished")
+
+
+def folder_of(args: argparse.Namespace, home: Path) -> Path:
+    """Where a run lies: `--out`, or `runs/SEED` beside the script."""
+    return Path(args.out) if args.out else home / "runs" / str(args.seed)
+
+
+def options_of(args: argparse.Namespace, device: torch.device, data: Mapping[str, str]) -> dict[str, Any]:
+    """What a command line says to a `Run`, and what its lock says of where it runs and what it trains on.
+
+    Args:
+        data: digests by name.
+    """
+    passing = ("restart", "keep", "stop_after", "dry_run", "out")
+    given = {name: value for name, value in vars(args).items() if name not in passing}
+    facts = {"arguments": given, "environment": environment(device), "data": dict(data)}
+    return {"keep": args.keep, "stop_after": args.stop_after, "facts": facts}
 
 
 def _random_state() -> Table:
@@ -316,8 +287,21 @@ def _set_random_state(state: Table) -> None:
     numpy.random.set_state((kind, numpy.array(keys, dtype=numpy.uint32), *rest))
 
 
-def guarded(main: Callable[[], None]) -> None:
-    """Runs a script's main: a Mistake is one line and its exit code, Ctrl-C exit code 130."""
+# --- how a script ends ---------------------------------------------------------------
+
+_DISK = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
+)
+
+
+def guarded(main: Callable[[], None], memory: Callable[[], str] | None = None) -> None:
+    """Runs a script's main: what a user can put right is one message and an exit code.
+
+    A Mistake has its own exit code, Ctrl-C 130, a full memory or a disk that takes no more 1.
+
+    Args:
+        memory: what to say of the memory that this run needs.
+    """
     try:
         main()
     except Mistake as mistake:
@@ -326,3 +310,44 @@ def guarded(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue from the last checkpoint", file=sys.stderr)
         raise SystemExit(130) from None
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error):
+            raise
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # What the loop held is held by the traceback; the advice may need that memory.
+        error.__traceback__ = None
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        where = f"{error.filename} cannot be used" if error.filename else "a file cannot be written"
+        print(
+            f"error: {where}: {error.strerror}. Make room or mend the folder, then run the same command again",
+            file=sys.stderr,
+        )
+        raise SystemExit(1) from None
+    else:
+        return
+    _say_memory(said, memory)
+    raise SystemExit(1)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    words = ("can't allocate memory", "not enough memory", "CUDA out of memory")
+    return isinstance(error, kinds) or any(word in str(error) for word in words)
+
+
+def _say_memory(said: str, memory: Callable[[], str] | None) -> None:
+    run = Run.latest
+    place = f" at epoch {run.at['epoch'] + 1}, step {run.at['step'] + 1}" if run is not None else ""
+    if run is not None:
+        run.parts.clear()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    print(f"error: out of memory{place}: {said}", file=sys.stderr)
+    if memory is not None:
+        try:
+            print(memory(), file=sys.stderr)
+        except (Mistake, RuntimeError, MemoryError):
+            print("Make batch_size smaller, or use --precision bf16", file=sys.stderr)

@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasdsl.runtime.standalone.basics import (
-    Meter,
     Mistake,
     Progress,
     Rule,
@@ -24,6 +23,7 @@ from nasdsl.runtime.standalone.basics import (
     seed_everything,
 )
 from nasdsl.runtime.standalone.data import DATA_RULES, Data, Stream, load_data, open_stream, prepare
+from nasdsl.runtime.standalone.lock import refuse_damaged
 from nasdsl.runtime.standalone.recipe import (
     RECIPE_RULES,
     add_dropout,
@@ -32,7 +32,8 @@ from nasdsl.runtime.standalone.recipe import (
     make_optimizer,
     refuse_idle,
 )
-from nasdsl.runtime.standalone.run import Run
+from nasdsl.runtime.standalone.rehearsal import Rehearsal
+from nasdsl.runtime.standalone.run import Run, folder_of, options_of
 
 RETRAIN_RULES = {
     **DATA_RULES,
@@ -166,6 +167,7 @@ def load_weights(net: nn.Module, path: Path) -> None:
 def _read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise Mistake(f"--weights {path} does not exist")
+    refuse_damaged(path, "Run the script that wrote it again, or take a copy elsewhere to use it as it is")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -200,13 +202,21 @@ def retrain_stream(data: Data, settings: dict[str, Any], seed: int) -> Stream:
     return open_stream(data.train, data, settings["batch_size"], seed, "retrain", cutout=cutout, **flags)
 
 
-def retrain(args: Any, settings: dict[str, Any], folder: Path) -> None:
-    """Trains `folder/model.py`, from scratch or from the weights given, evaluates it, writes its weights."""
+def retrain(args: Any, settings: dict[str, Any], home: Path) -> None:
+    """Trains a `model.py`, from scratch or from the weights given, evaluates it, writes its weights.
+
+    Args:
+        home: where the script lies, beside `runs`.
+    """
+    rehearsal = Rehearsal(args, settings)
+    folder = folder_of(args, home)
     device = pick_device(args.device)
     seed_everything(args.seed, args.deterministic)
     source = Path(args.model) if args.model else folder / "model.py"
+    if not args.model:
+        refuse_damaged(source, "Run search.py again to write it anew, or train it as it is with --model")
     module = load_model(source)
-    how = args.data_dir, args.workers, settings["loader"], settings["interpolation"]
+    how = args.data_dir, args.workers, settings["loader"], settings["interpolation"], rehearsal.few
     data = load_data(settings["name"], module.INPUT, module.CLASSES, *how).to(device)
     settings["loader"] = data.loader  # what auto came to is part of the run's identity
     refuse_idle(args.settings, settings, data.loader)
@@ -221,24 +231,21 @@ def retrain(args: Any, settings: dict[str, Any], folder: Path) -> None:
     add_dropout(net, module.CLASSES, settings["dropout"])
     optimizer = make_optimizer(net, settings)
     average = average_of(net, settings["ema_decay"])
-    identity = {"model": file_digest(source), "seed": args.seed, **settings}
+    known = data.digests()
+    identity = {"model": file_digest(source), "seed": args.seed, **settings, "data": known}
     identity |= {"precision": args.precision, "limit_batches": args.limit_batches}
     identity["weights"] = file_digest(Path(args.weights)) if args.weights else None
-    run = Run(folder / "retrain", identity, args.restart)
+    run = Run(folder / "retrain", identity, args.restart, **options_of(args, device, known))
     parts = {"net": net, "optimizer": optimizer, "stream": stream}
     parts |= {} if average is None else {"average": average}
     at = run.resume(parts)
-    meter, progress = Meter(at["sums"], device), Progress()
+    meter, progress = run.meter(device), Progress()
     steps, epochs = min(stream.batches, args.limit_batches or stream.batches), settings["epochs"]
     size = sum(p.numel() for p in net.parameters())
     print(f"{size:,} parameters, {epochs} epochs of {steps} steps on {device}, {args.precision}", flush=True)
     kept = settings["ema_decay"] ** (steps * epochs - 1)
     if kept > OLDEST:
         print(f"the averaged weights keep {kept:.0%} of the first step's: lower ema_decay for so few steps")
-
-    def save() -> None:
-        meter.flush()
-        run.save(parts, at)
 
     for epoch in range(at["epoch"], epochs):
         rate = learning_rate(settings, epoch)
@@ -253,7 +260,7 @@ def retrain(args: Any, settings: dict[str, Any], folder: Path) -> None:
             meter.add("loss", loss, epoch * steps + step + 1)
             at["step"] = step + 1
             progress.step(f"epoch {epoch + 1}/{epochs} step {step + 1}/{steps} {meter}")
-            run.tick(save)
+            run.tick()
         meter.flush()
         entry = {"epoch": epoch + 1, "loss": meter.means()["loss"], "lr": rate}
         shown = f"epoch {epoch + 1}/{epochs}: loss {entry['loss']:.3f}"
@@ -268,8 +275,10 @@ def retrain(args: Any, settings: dict[str, Any], folder: Path) -> None:
         progress.line(shown)
         run.log(entry)
         at.update(epoch=epoch + 1, step=0)
-        save()
+        run.save()
     finish(net, None if average is None else average.module, data, run, args)
+    if rehearsal.on:
+        rehearsal.end(run, data, settings, device)
 
 
 def training_step(
@@ -306,4 +315,5 @@ def finish(net: nn.Module, average: nn.Module | None, data: Data, run: Run, args
     run.write("result.json", json.dumps(result) + "\n")
     of = "" if average is None else " of the averaged weights"
     shown = f"{result['test_accuracy']:.2%} ({count} of {len(data.test)} test examples)"
+    run.finish()
     print(f"test accuracy{of} {shown}\nweights: {path}")

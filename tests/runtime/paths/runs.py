@@ -29,11 +29,11 @@ def ticking(kill: int, save: int) -> None:
     """Counts the ticks of this process."""
     ticks = 0
 
-    def tick(self: Run, saved: Any) -> None:
+    def tick(self: Run) -> None:
         nonlocal ticks
         ticks += 1
         if save and ticks % save == 0:
-            saved()
+            self.save()
         if ticks == kill:
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -1,0 +1,144 @@
+"""Checkpoints in a folder: whole or not there, and checked when they are read."""
+
+from __future__ import annotations
+
+import os
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nasdsl.runtime.standalone.basics import Mistake
+
+FORMAT = 2
+"""Of what a checkpoint holds; a file of another format is refused, never guessed at."""
+
+_KEYS = frozenset({"format", "identity", "counters", "parts", "random", "log", "lock"})
+
+
+class Checkpoints:
+    """The last few states of a run: `checkpoint.pt`, `checkpoint.previous.pt`, `checkpoint.previous2.pt` ...
+
+    A state is written beside them, flushed to the disk and renamed, so that a crash at any moment leaves the
+    one before. Reading compares every part of a file with its check sum (CRC-32, in the archive that
+    `torch.save` writes) and loads tensors and plain data only, never code.
+
+    Args:
+        keep: how many are kept; never fewer than two, of which one is whole while the other is written.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        self.folder, self.keep = folder, max(2, keep)
+
+    def path(self, age: int) -> Path:
+        """Where the state lies that `age` later ones followed."""
+        return self.folder / f"checkpoint{'' if age == 0 else '.previous' + (str(age) if age > 1 else '')}.pt"
+
+    def found(self) -> list[Path]:
+        """Those that there are, the last one first."""
+        known = {self.path(age) for age in range(self.keep)}
+        older = [p for p in self.folder.glob("checkpoint.previous*.pt") if p not in known]
+        return [p for age in range(self.keep) if (p := self.path(age)).exists()] + sorted(older)
+
+    def remove(self) -> None:
+        """Forgets all of them."""
+        for path in (*self.found(), self.folder / "checkpoint.new"):
+            path.unlink(missing_ok=True)
+
+    def write(self, state: dict[str, Any]) -> None:
+        """Adds a state. Raises Mistake where the disk takes no more; what was there stays whole."""
+        new = self.folder / "checkpoint.new"
+        try:
+            with new.open("wb") as file:
+                torch.save({"format": FORMAT, **state}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            for age in range(self.keep - 1, 0, -1):
+                if self.path(age - 1).exists():
+                    os.replace(self.path(age - 1), self.path(age))
+            os.replace(new, self.path(0))
+            sync_folder(self.folder)
+        except (OSError, RuntimeError) as error:
+            new.unlink(missing_ok=True)
+            reason = error.strerror if isinstance(error, OSError) else _cause(error)
+            if reason is None:
+                raise
+            whole = self.found()
+            kept = f"{whole[0].name} before it is whole" if whole else "there is none before it"
+            raise Mistake(
+                f"a checkpoint cannot be written to {self.folder}: {reason}; {kept}. "
+                "Make room or mend the folder, then run the same command again"
+            ) from None
+
+    def read(self) -> dict[str, Any] | None:
+        """The last state that is whole; None where there is no checkpoint.
+
+        Raises:
+            Mistake: none is whole, or it has another format than this version writes.
+        """
+        found = self.found()
+        for path in found:
+            try:
+                state = _read(path)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the one before may be whole
+                said = f"{type(error).__name__}: {error}".splitlines()[0]
+                print(f"{path} cannot be read ({said})", file=sys.stderr)
+                continue
+            if path != found[0]:
+                print(f"using the checkpoint before it, {path}", file=sys.stderr)
+            _refuse_other(path, state["format"])
+            return state
+        if found:
+            raise Mistake(f"no checkpoint in {self.folder} can be read: --restart begins anew")
+        return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"{damaged} is damaged")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict):
+        raise ValueError("it is no checkpoint of a run")
+    version = state.setdefault("format", 1)
+    if type(version) is not int or (version == FORMAT and not state.keys() >= _KEYS):
+        raise ValueError("it is no checkpoint of a run")
+    return state
+
+
+def _refuse_other(path: Path, version: int) -> None:
+    if version > FORMAT:
+        raise Mistake(
+            f"{path} was written by a newer version of nasdsl (format {version}, this one reads {FORMAT}): "
+            "update nasdsl and compile again, or begin anew with --restart"
+        )
+    if version < FORMAT:
+        raise Mistake(
+            f"{path} was written by an older version of nasdsl (format {version}, this one reads {FORMAT}): "
+            "end the run with that version, or begin anew with --restart"
+        )
+
+
+def _cause(error: RuntimeError) -> str | None:
+    """What the system said, where `torch.save` wraps it."""
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, OSError):
+        return cause.strerror
+    return "the file cannot be written whole" if "PytorchStreamWriter" in str(error) else None
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames in a folder last through a power cut, where the system can."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)

@@ -1,0 +1,112 @@
+"""What a run was made from, and what its first steps and its files come to: `nasdsl.lock` in its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nasdsl.runtime.standalone.basics import Mistake
+
+LOCK = "nasdsl.lock"
+LOCK_FORMAT = 1
+FIRST_STEPS = 3
+"""Steps whose losses and weights a digest is kept of."""
+
+_PACKAGES = ("torch", "torchvision", "numpy", "nasdsl")
+_ALIVE = frozenset({LOCK, "timeline.jsonl", "report.html", "checkpoint.new"})
+"""Files that a finished run still changes, or that are made anew at any time."""
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What results depend on beside the program: versions, device, threads."""
+    cuda = device.type == "cuda"
+    cudnn = torch.backends.cudnn.version() if cuda else None  # type: ignore[no-untyped-call]
+    found: dict[str, Any] = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found | {
+        "cuda": torch.version.cuda if cuda else None,
+        "cudnn": cudnn,
+        "device": torch.cuda.get_device_name(device) if cuda else _processor(),
+        "threads": torch.get_num_threads(),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 over named tensors, to the bit."""
+    found = hashlib.sha256()
+    for name, tensor in tensors.items():
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The files that a run has finished, by their path in its folder. Checkpoints have check sums inside."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        own = name.parts[0] not in ("tensorboard", "retrain", "wandb") and name.suffix != ".pt"
+        if path.is_file() and own and name.name not in _ALIVE:
+            found[name.as_posix()] = sha256_of(path)
+    return found
+
+
+def read_lock(folder: Path) -> dict[str, Any] | None:
+    """The lock of a run; None where there is none. Raises Mistake for one that cannot be read."""
+    path = folder / LOCK
+    if not path.is_file():
+        return None
+    try:
+        lock = json.loads(path.read_text("utf-8"))
+        if lock["kind"] == "run" and isinstance(lock["files"], dict):
+            return dict(lock)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise Mistake(f"{path} cannot be read: run the script that wrote the folder again, it is written anew")
+
+
+def refuse_damaged(path: Path, cure: str) -> None:
+    """Refuses a file that is not what the run around it finished.
+
+    Args:
+        cure: what to do, for the message.
+
+    Raises:
+        Mistake: it, or the lock of its run, was changed or damaged.
+    """
+    for folder in (path.parent, path.parent.parent):
+        lock = read_lock(folder)
+        if lock is None:
+            continue
+        known = lock["files"].get(path.relative_to(folder).as_posix())
+        if known is not None and path.is_file() and sha256_of(path) != known:
+            raise Mistake(f"{path} is not what was written there: it was changed or damaged. {cure}")
+        return
