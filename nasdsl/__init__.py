@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nasdsl.api import Space as Space
     from nasdsl.errors import NasError as NasError
     from nasdsl.errors import UserError as UserError
+    from nasdsl.exporting import export as export
     from nasdsl.opening import fit as fit
     from nasdsl.opening import load as load
     from nasdsl.opening import load_architecture as load_architecture
@@ -34,6 +35,7 @@ __all__ = [
     "Space",
     "UserError",
     "__version__",
+    "export",
     "fit",
     "load",
     "load_architecture",
@@ -45,6 +47,7 @@ _HOMES = {
     "Program": "nasdsl.api",
     "Space": "nasdsl.api",
     "UserError": "nasdsl.errors",
+    "export": "nasdsl.exporting",
     "fit": "nasdsl.opening",
     "load": "nasdsl.opening",
     "load_architecture": "nasdsl.opening",

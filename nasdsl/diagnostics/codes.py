@@ -89,6 +89,8 @@ _TITLES = {
     "NAS607": "a run that cannot be ranked",
     "NAS608": "an architecture could not be scored",
     "NAS701": "a lock, or a record of a run, that cannot be used",
+    "NAS801": "a network that cannot be exported",
+    "NAS802": "weights of another network",
     "NAS901": "not yet available",
 }
 

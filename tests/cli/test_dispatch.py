@@ -108,7 +108,6 @@ def test_options_are_never_abbreviated(capsys: pytest.CaptureFixture[str]) -> No
     [
         *([name] for name in PROMISED),
         *([name, "--help"] for name in PROMISED),
-        ["export", "darts", "--arch", "x", "--format", "onnx"],
     ],
     ids=" ".join,
 )

@@ -41,6 +41,8 @@ ELSEWHERE = {
     "NAS607": "a run, tests/ranking/test_verb.py",
     "NAS608": "a score, tests/scoring/test_command.py",
     "NAS701": "a lock, tests/verifying/test_lock.py",
+    "NAS801": "an export, tests/exporting/test_export.py",
+    "NAS802": "weights, tests/exporting/test_export.py",
     "NAS901": "a command, tests/cli/test_dispatch.py",
 }
 """Codes that no text of a space can cause alone: what they need, and they are tested with that."""

@@ -54,6 +54,7 @@ _FAMILIES = {
     "5": "Methods, settings and passes",
     "6": "Tables of results",
     "7": "Locks and runs",
+    "8": "Exported networks",
     "9": "Not yet available",
 }
 

@@ -21,7 +21,18 @@ LAYERS = (
     ("identity", "methods", "tabular"),
     ("subspace",),
     ("codegen",),
-    ("compiler", "planning", "api", "opening", "drawing", "ranking", "scoring", "shrinking", "verifying"),
+    (
+        "compiler",
+        "planning",
+        "api",
+        "opening",
+        "drawing",
+        "ranking",
+        "scoring",
+        "shrinking",
+        "verifying",
+        "exporting",
+    ),
     ("lsp",),
     ("cli", "__main__"),
 )
@@ -47,7 +58,12 @@ def allowed(i: Import) -> bool:
     if importer == "":
         return not i.on_load  # the package itself only looks its names up when they are asked for
     if imported == "":
-        return importer in {"cli", "codegen", "lsp"}  # for __version__; the public names are for users
+        return importer in {
+            "cli",
+            "codegen",
+            "exporting",
+            "lsp",
+        }  # for __version__; the public names are for users
     if importer == "runtime":
         return imported == "runtime"
     if imported == "runtime":

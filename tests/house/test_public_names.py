@@ -15,6 +15,7 @@ PUBLIC = [
     "Space",
     "UserError",
     "__version__",
+    "export",
     "fit",
     "load",
     "load_architecture",

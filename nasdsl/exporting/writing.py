@@ -1,0 +1,223 @@
+"""Exporting one network.
+
+Takes a space, an architecture, weights and a path; writes files and their card. Invariant: everything is written into
+a folder beside, run again there and compared with the network in this process, and only then moved into place: a file
+that computes something else is never left behind.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Union
+
+import attrs
+
+from nasdsl.api import Space
+from nasdsl.diagnostics import did_you_mean
+from nasdsl.errors import UserError
+from nasdsl.exporting.card import Written, arch_shape, card, replaceable
+from nasdsl.exporting.equality import FLOAT32, difference, inputs
+from nasdsl.exporting.formats import FORMATS, Format, Network, weights_of
+from nasdsl.exporting.weights import Carried, fresh, from_file, from_module, from_run
+from nasdsl.space.architecture import Architecture
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    Source = Union[str, Path, int, nn.Module]
+
+CARD = "MODEL.md"
+
+
+@attrs.frozen
+class Exported:
+    """What was written.
+
+    Attributes:
+        files: in the order of the formats; the weights of a Python file follow it.
+        card: its path; None where none was asked for.
+        differences: by format, the largest difference of its outputs and the network's.
+    """
+
+    files: tuple[Path, ...]
+    card: Path | None
+    differences: dict[str, float]
+
+
+def export(
+    space: Space,
+    arch: Architecture,
+    path: str | Path,
+    *,
+    format: str | Sequence[str] = "py",
+    weights: Source | None = None,
+    card: str | Path | None = CARD,
+    licence: str | None = None,
+) -> Exported:
+    """Writes one network as files that need nothing of this package, and a card that says what it is.
+
+    Args:
+        path: of the file; of several formats each takes its own suffix.
+        format: "py" (source, and weights as safetensors beside it), "onnx", "pt2", or several of them.
+        weights: a file of weights of `model.py`, the folder of a run whose search has ended (its supernet's
+            weights for this architecture), a module, or an integer, the seed of fresh ones. None for source alone.
+        card: where the card goes, a relative path as seen from the folder of `path`; None for none.
+        licence: a name that the card states.
+
+    Raises:
+        UserError: NAS801 for what cannot be exported, or differs when it is run again; NAS802 for weights of another
+            network; NAS005 for files that cannot be read or written; NAS607 for a run that cannot be used.
+    """
+    target = Path(path)
+    wanted = _formats([format] if isinstance(format, str) else list(format))
+    if weights is None and [f.name for f in wanted] != ["py"]:
+        raise UserError.plain(
+            "NAS801",
+            f"format {next(f.name for f in wanted if f.name != 'py')} holds weights, and none were named",
+            help="a file of weights, the folder of a run, or a seed for fresh ones",
+        )
+    for each in wanted:
+        each.ready()
+    arch = space.architecture(arch.choices)
+    carried = None if weights is None else _carried(space, arch, weights)
+    page = None if card is None else target.parent / card
+    if page is not None:
+        _refuse_own(page)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".export-", dir=target.parent) as folder:
+            return _write(space, arch, carried, wanted, Path(folder), target, page, licence)
+    except OSError as problem:
+        raise UserError.plain(
+            "NAS005", f"{target} cannot be written: {problem.strerror or problem}"
+        ) from None
+
+
+def _formats(names: Sequence[str]) -> list[Format]:
+    for name in names:
+        if name not in FORMATS:
+            raise UserError.plain(
+                "NAS801",
+                f"there is no format `{name}`{did_you_mean(name, FORMATS)}",
+                help=f"formats: {', '.join(FORMATS)}",
+            )
+    return [FORMATS[name] for name in dict.fromkeys(names)]
+
+
+def _carried(space: Space, arch: Architecture, weights: Source) -> Carried:
+    if isinstance(weights, int):
+        return fresh(space, arch, weights)
+    if not isinstance(weights, (str, Path)):
+        return from_module(space, arch, weights)
+    path = Path(weights)
+    if not path.is_dir():
+        return from_file(space, arch, path)
+    from nasdsl.exporting.runs import program_of
+
+    program = program_of(path)
+    if program.space.fingerprint != space.fingerprint:
+        raise UserError.plain(
+            "NAS802",
+            f"{path} searched `{program.space.name}` (fingerprint {program.space.fingerprint}), which is not "
+            f"`{space.name}` ({space.fingerprint})",
+            help="give the space.nas of the compiled directory, with the parameters that it was compiled with",
+        )
+    return from_run(program, arch, path)
+
+
+def _refuse_own(page: Path) -> None:
+    """A page that no export wrote is somebody's own."""
+    try:
+        text = page.read_text("utf-8") if page.exists() else None
+    except (OSError, ValueError):
+        text = ""
+    if text is not None and not replaceable(text):
+        raise UserError.plain(
+            "NAS801",
+            f"{page} is there and was not written by an export: it stays",
+            help="--card FILE puts the card elsewhere, --no-card leaves it out",
+        )
+
+
+def _write(
+    space: Space,
+    arch: Architecture,
+    carried: Carried | None,
+    wanted: Sequence[Format],
+    folder: Path,
+    target: Path,
+    page: Path | None,
+    licence: str | None,
+) -> Exported:
+    """Writes and compares everything in `folder`, then moves it to where it is wanted."""
+    names = {f.name: target.name if len(wanted) == 1 else target.with_suffix(f.suffix).name for f in wanted}
+    files: list[Written] = []
+    for each in wanted:
+        path = folder / names[each.name]
+        if carried is None:
+            path.write_text(space.model_source(arch), "utf-8", newline="\n")
+            files.append(_written(path, each, None))
+            continue
+        far = _checked(each, _network(space, arch, carried), path)
+        files.append(_written(path, each, far))
+        if each.name == "py":
+            files.append(_written(weights_of(path), each, far))
+    text = card(space, arch, carried, files, licence)
+    paths = [target.parent / f.name for f in files]
+    for file, path in zip(files, paths, strict=True):
+        os.replace(folder / file.name, path)
+    if page is not None:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(text, "utf-8", newline="\n")
+    return Exported(
+        tuple(paths), page, {f.format.name: f.difference for f in files if f.difference is not None}
+    )
+
+
+def _network(space: Space, arch: Architecture, carried: Carried) -> Network:
+    module = carried.module.float().cpu().eval()
+    facts = {
+        "space": space.name,
+        "fingerprint": space.fingerprint,
+        "architecture": arch.to_json(),
+        "weights": " ".join(carried.origin),
+    }
+    return Network(module, carried.source, arch_shape(space, arch), facts)
+
+
+def _checked(each: Format, network: Network, path: Path) -> float:
+    """Writes a network, runs the file, returns the largest difference. Raises UserError (NAS801)."""
+    import torch
+
+    try:
+        each.write(network, path)
+    except OSError:
+        raise
+    except Exception as problem:  # noqa: BLE001 - exporters fail in many ways on operations that they do not know
+        said = str(problem).strip().splitlines() or [type(problem).__name__]
+        raise UserError.plain(
+            "NAS801",
+            f"torch cannot write this network as {each.name}: {said[0]}",
+            help="an operation from Python may be what it cannot follow; `--format py` writes any network",
+        ) from None
+    far = difference(network.module, each.reads(path), inputs(network.shape, torch.float32))
+    if not far <= FLOAT32:
+        raise UserError.plain(
+            "NAS801",
+            f"{path.name} was written, run again, and differs from the network by {far:.1e} (at most {FLOAT32:.0e}): "
+            "it was removed",
+            help="the exporter or the runtime of this version computes it in another way: `--format py` is exact",
+        )
+    return far
+
+
+def _written(path: Path, each: Format, far: float | None) -> Written:
+    content = path.read_bytes()
+    return Written(path.name, each, len(content), sha256(content).hexdigest(), far)
+
+
+__all__ = ["CARD", "Exported", "export"]
