@@ -88,6 +88,7 @@ _TITLES = {
     "NAS606": "latency table without an entry that is needed",
     "NAS607": "a run that cannot be ranked",
     "NAS608": "an architecture could not be scored",
+    "NAS609": "a folder that is no run",
     "NAS701": "a lock, or a record of a run, that cannot be used",
     "NAS801": "a network that cannot be exported",
     "NAS802": "weights of another network",

@@ -7,30 +7,33 @@ fits all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
+from typing import TypeVar
 
 import attrs
 
 from nasdsl.drawing.axes import Axis, Frame, counted, drawable, linear, plain
-from nasdsl.drawing.canvas import Canvas
+from nasdsl.drawing.canvas import Canvas, fitted, text_width
 from nasdsl.drawing.colours import LIGHT, NAMES
 
 WIDTH, HEIGHT = 340.0, 200.0
 SMALL_WIDTH, SMALL_HEIGHT = 220.0, 104.0
 DASHES: tuple[str, ...] = ("", "7 3", "2 3", "9 3 2 3", "5 2", "1 2")
 """How lines of one chart differ beside their colours."""
+Value = TypeVar("Value")
 _MOST_MARKS = 30
 _BAND = 8.0
 
 
 @attrs.frozen
 class Line:
-    """Epochs and values; a value that is no number is a gap."""
+    """Epochs and values; a value that is no number is a gap, but for a line that is `sparse`."""
 
     name: str
     colour: str
     points: tuple[tuple[int, float | None], ...]
+    sparse: bool = False
 
 
 @attrs.frozen
@@ -70,15 +73,16 @@ def draw_epochs(
 def _line(canvas: Canvas, frame: Frame, line: Line, dashed: str) -> None:
     pieces: list[list[tuple[float, float]]] = [[]]
     for epoch, value in line.points:
-        if value is None or not drawable(value):
-            pieces.append([])
-        else:
+        if value is not None and drawable(value):
             pieces[-1].append((frame.x(epoch), frame.y(value)))
+        elif not line.sparse:
+            pieces.append([])
     for piece in pieces:
         if len(piece) > 1:
             path = " L".join(f"{x:.1f} {y:.1f}" for x, y in piece)
             canvas.path(f"M{path}", line.colour, head=False, dashed=dashed)
-    marks = [p for piece in pieces for p in piece if len(line.points) <= _MOST_MARKS or len(piece) == 1]
+    many = sum(map(len, pieces)) > _MOST_MARKS
+    marks = [p for piece in pieces for p in piece if not many or len(piece) == 1]
     canvas.dots(marks, 5, line.colour, 1)
 
 
@@ -107,11 +111,64 @@ def draw_shares(
             canvas.text(12, frame.y(value) + (0 if value == 0 else 7), f"{value:g}", 9.5, anchor="end")
     else:
         frame = attrs.evolve(frame, top=bottom - 3 * _BAND)
-    _band(canvas, frame, bottom - (_BAND if shares else 3 * _BAND), bottom, chosen)
-    for tick, anchor in zip(across.ticks, ("start", "end"), strict=False):
+    top = bottom - (_BAND if shares else 3 * _BAND)
+    for colour, first, last in _runs(chosen):
+        canvas.area(_rectangle(frame, first, last, top, bottom), colour, 1)
+    _feet(canvas, frame)
+    return _chart(canvas.svg(SMALL_WIDTH, SMALL_HEIGHT, title), attrs.evolve(frame, bottom=bottom))
+
+
+def draw_inputs(
+    shares: Sequence[tuple[int, Sequence[float]]],
+    colours: Sequence[str],
+    names: Sequence[str],
+    taken: Sequence[tuple[int, Sequence[bool]]],
+    title: str,
+    epochs: Sequence[int],
+) -> Chart:
+    """Which inputs a node takes: a row an input, the stronger the more likely, underlined where it is taken.
+
+    Args:
+        shares: epochs with the probability of every input; empty where they are not known.
+        taken: epochs with whether the derived architecture takes each.
+    """
+    canvas = Canvas(NAMES)
+    bottom, top = SMALL_HEIGHT - 18, 4.0
+    across = _ends(epochs)
+    left = 12 + max((text_width(fitted(n, 9.5, 60), 9.5) for n in names), default=0)
+    frame = Frame(left, top, SMALL_WIDTH - 4, bottom, across, Axis((), (), 0.0, 1.0))
+    height = min(24.0, (bottom - top) / max(1, len(names)))
+    for row, (name, colour) in enumerate(zip(names, colours, strict=True)):
+        y, low = top + row * height, top + (row + 1) * height - 3
+        canvas.text(left - 4, (y + low) / 2 + 4, fitted(name, 9.5, 60), 9.5, anchor="end")
+        for value, first, last in _runs((e, round(20 * min(1.0, max(0.0, v[row]))) / 20) for e, v in shares):
+            if value > 0:
+                canvas.area(_rectangle(frame, first, last, y, low - 1), colour, 0.85 * value)
+        for value, first, last in _runs((e, float(t[row])) for e, t in taken):
+            if value:
+                canvas.area(_rectangle(frame, first, last, y if not shares else low, low + 2), colour, 1)
+    _feet(canvas, frame)
+    return _chart(canvas.svg(SMALL_WIDTH, SMALL_HEIGHT, title), frame)
+
+
+def _runs(values: Iterable[tuple[int, Value]]) -> Iterator[tuple[Value, int, int]]:
+    """Values with the first and the last of the epochs, following each other, that have them."""
+    numbered = groupby(enumerate(values), key=lambda item: (item[1][1], item[1][0] - item[0]))
+    for (value, _), group in numbered:
+        span = [epoch for _, (epoch, _) in group]
+        yield value, span[0], span[-1]
+
+
+def _rectangle(frame: Frame, first: int, last: int, top: float, bottom: float) -> str:
+    left, right = frame.x(first - 0.5), frame.x(last + 0.5)
+    return f"M{left:.1f} {top:.1f}H{right:.1f}V{bottom:.1f}H{left:.1f}Z"
+
+
+def _feet(canvas: Canvas, frame: Frame) -> None:
+    """The first and the last epoch below a small chart."""
+    for tick, anchor in zip(frame.across.ticks, ("start", "end"), strict=False):
         at = frame.left if anchor == "start" else frame.right
         canvas.text(at, SMALL_HEIGHT - 5, f"{tick:.0f}", 9.5, colour=LIGHT["grey"], anchor=anchor)
-    return _chart(canvas.svg(SMALL_WIDTH, SMALL_HEIGHT, title), attrs.evolve(frame, bottom=bottom))
 
 
 def _stack(
@@ -130,16 +187,6 @@ def _stack(
         canvas.area(f"{path}V{frame.bottom:.1f}Z", colours[index], 1)
 
 
-def _band(canvas: Canvas, frame: Frame, top: float, bottom: float, chosen: Sequence[tuple[int, str]]) -> None:
-    """A strip of colours, one rectangle for epochs that follow each other with the same."""
-    runs = groupby(enumerate(chosen), key=lambda item: (item[1][1], item[1][0] - item[0]))
-    for (colour, _), group in runs:
-        span = [epoch for _, (epoch, _) in group]
-        left, right = frame.x(span[0] - 0.5), frame.x(span[-1] + 0.5)
-        path = f"M{left:.1f} {top:.1f}H{right:.1f}V{bottom:.1f}H{left:.1f}Z"
-        canvas.area(path, colour, 1)
-
-
 def _ends(epochs: Sequence[int]) -> Axis:
     """The first and the last epoch, each with its own width."""
     low, high = (min(epochs), max(epochs)) if epochs else (1, 1)
@@ -152,4 +199,4 @@ def _chart(svg: str, frame: Frame) -> Chart:
     return Chart(svg, round(first, 3), round(frame.x(1) - first, 5), frame.top, frame.bottom)
 
 
-__all__ = ["DASHES", "Chart", "Line", "draw_epochs", "draw_shares"]
+__all__ = ["DASHES", "Chart", "Line", "draw_epochs", "draw_inputs", "draw_shares"]

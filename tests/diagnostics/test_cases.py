@@ -40,6 +40,7 @@ ELSEWHERE = {
     "NAS606": "a table, tests/laws/test_latency.py",
     "NAS607": "a run, tests/ranking/test_verb.py",
     "NAS608": "a score, tests/scoring/test_command.py",
+    "NAS609": "a run, tests/reporting/test_folder.py",
     "NAS701": "a lock, tests/verifying/test_lock.py",
     "NAS801": "an export, tests/exporting/test_export.py",
     "NAS802": "weights, tests/exporting/test_export.py",

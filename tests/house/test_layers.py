@@ -30,6 +30,7 @@ LAYERS = (
         "ranking",
         "scoring",
         "shrinking",
+        "reporting",
         "verifying",
         "exporting",
     ),
