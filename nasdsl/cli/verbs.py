@@ -47,6 +47,7 @@ VERBS = {
         Verb("locality", "how far neighbours' scores resemble each other", GROUPS[1]),
         Verb("shrink", "a large space into a small one of good architectures", GROUPS[1]),
         Verb("export", "one network of a space as a file that needs torch only", GROUPS[1]),
+        Verb("verify", "whether a compiled directory or a run is still what it claims", GROUPS[2]),
         Verb("ir", "the intermediate form as text, before or after passes", GROUPS[2]),
         Verb("lsp", "the language server for editors", GROUPS[3]),
         Verb("completion", "completion scripts for shells", GROUPS[3]),
@@ -57,7 +58,6 @@ VERBS = {
 }
 
 PROMISED = {
-    "verify": "re-check what a generated directory claims",
     "report": "what a run found, with pictures",
     "compare": "two runs side by side",
 }

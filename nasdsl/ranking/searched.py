@@ -7,7 +7,6 @@ recalibrated for every architecture; the weights are never written to.
 
 from __future__ import annotations
 
-import ast
 import tomllib
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -22,6 +21,7 @@ from nasdsl.errors import UserError
 from nasdsl.opening import load
 from nasdsl.space.decisions import Choice
 from nasdsl.tabular.reading import file_digest
+from nasdsl.verifying.meaning import same_program
 
 if TYPE_CHECKING:
     from nasdsl.api import Space
@@ -148,7 +148,7 @@ def open_run(
         raise unusable(folder, what)
     identity = _identity(folder)
     theirs = home / "supernet.py"
-    if _statements(program.files()["supernet.py"]) != _statements(_text(theirs)):
+    if not same_program(program.files()["supernet.py"], _text(theirs)):
         raise unusable(folder, "this version of nasdsl writes another supernet.py than the one there")
     if identity.get("space") != program.space.fingerprint:
         raise unusable(folder, "it searched another space")
@@ -186,21 +186,6 @@ def _text(path: Path) -> str:
         return path.read_text("utf-8")
     except (OSError, ValueError):
         raise unusable(path.parent, f"{path.name} cannot be read") from None
-
-
-def _statements(source: str) -> str | None:
-    """What a program does: comments and docstrings, which name the file it came from, play no part."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):
-        return None
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
-            and ast.get_docstring(node) is not None
-        ):
-            node.body = node.body[1:]
-    return ast.dump(tree)
 
 
 def _identity(folder: Path) -> dict[str, Any]:

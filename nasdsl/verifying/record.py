@@ -1,0 +1,128 @@
+"""The lock of a run, read with its kinds checked.
+
+Takes a folder, returns a record. Invariant: names of files in it lie in the folder; nothing is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import attrs
+
+from nasdsl.codegen.lock import LOCK
+from nasdsl.errors import UserError
+from nasdsl.records import Each, check, read_record
+
+FORMAT = 1
+_SHAPE = {
+    "identity": dict,
+    "arguments": dict,
+    "environment": Each((str, int, type(None))),
+    "data": Each(str),
+    "first_steps": (type(None), {"steps": int, "losses": [Each(str)], "digest": str}),
+    "files": Each(str),
+}
+_CURE = "run the script that wrote the folder again: it goes on from its last checkpoint and writes it anew"
+
+
+@attrs.frozen
+class Record:
+    """What a run says of itself.
+
+    Attributes:
+        folder: where it lies.
+        identity: what makes it the same run.
+        arguments: the command line as plain data.
+        environment: versions, device, threads.
+        data: digests by name.
+        losses: of the first steps, by name, as hexadecimal numbers; () where there were too few.
+        digest: over those losses and the weights after them.
+        files: SHA-256 of every file that it finished, by its path in the folder.
+    """
+
+    folder: Path
+    identity: Mapping[str, Any]
+    arguments: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    data: Mapping[str, str]
+    losses: tuple[Mapping[str, str], ...]
+    digest: str
+    files: Mapping[str, str]
+
+    @property
+    def script(self) -> str:
+        """The script that wrote it."""
+        return "search.py" if "method" in self.identity else "retrain.py"
+
+    @property
+    def data_name(self) -> str:
+        """The data that it was of, as `--data` takes them."""
+        return str(self.identity.get("name", ""))
+
+    @property
+    def data_dir(self) -> str:
+        """Where they were looked for."""
+        return str(self.arguments.get("data_dir") or "data")
+
+    @property
+    def data_are_code(self) -> bool:
+        """Whether loading them would import and call what the record names."""
+        return ":" in self.data_name and not self.data_name.startswith("imagefolder:")
+
+
+def kind_of(folder: Path) -> str | None:
+    """What kind of folder a lock is of; None without a lock that says so."""
+    try:
+        found = read_record(folder / LOCK, {"kind": str})
+    except (OSError, ValueError):
+        return None
+    return str(found["kind"])
+
+
+def read_run(folder: Path) -> Record:
+    """The record of a run.
+
+    Raises:
+        UserError: NAS005 for what is no run, NAS701 for a lock that is damaged or of another format.
+    """
+    path = folder / LOCK
+    try:
+        data = read_record(path, {"format": int, "kind": str})
+        if data["kind"] != "run" or data["format"] != FORMAT:
+            raise ValueError(
+                f"it is of kind {data['kind']:.20} and format {data['format']}, not of a run in format {FORMAT}"
+            )
+        check(data, _SHAPE)
+        for name in data["files"]:
+            _refuse_outside(name)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise UserError.plain(
+            "NAS005",
+            f"{folder} is no run: {LOCK}: {why}",
+            help="give a directory that `nasdsl compile` wrote, or the folder of a run in it, such as runs/0",
+        ) from None
+    except ValueError as error:
+        raise UserError.plain("NAS701", f"{path} cannot be used: {error}", help=_CURE) from None
+    first = data["first_steps"]
+    return Record(
+        folder=folder,
+        identity=data["identity"],
+        arguments=data["arguments"],
+        environment=data["environment"],
+        data=data["data"],
+        losses=() if first is None else tuple(first["losses"]),
+        digest="" if first is None else first["digest"],
+        files=data["files"],
+    )
+
+
+def _refuse_outside(name: str) -> None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or not path.parts:
+        raise ValueError(f"it names a file outside its folder, {ascii(name)[:80]}")
+
+
+__all__ = ["Record", "kind_of", "read_run"]

@@ -1,0 +1,134 @@
+"""The first steps of a run, done again.
+
+Takes the record of a run and the directory that it is of, adds what came of it to a report. Invariant: the
+script of the directory runs in a process of its own and writes to a temporary folder only; of the record
+nothing reaches its command line but plain values of options that are known; what data it loads is for the caller
+to say, since a record may name code as its data.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nasdsl.errors import UserError
+from nasdsl.verifying.findings import Report
+from nasdsl.verifying.record import Record, read_run
+
+_VALUES = ("device", "precision", "epochs", "limit_batches", "seed", "workers", "weights")
+_FLAGS = ("deterministic", "compile", "cuda_graph")
+_NO_PART = ("benchmark", "metric", "data", "data_dir", "settings", "model")
+"""Arguments that are left out, or that are put together below."""
+
+
+def replay(record: Record, home: Path, data: str, data_dir: str, report: Report) -> None:
+    """Runs the first steps again and compares them.
+
+    Args:
+        home: the directory that the run is of.
+        data, data_dir: as of the script.
+    """
+    if not record.losses:
+        report.unknown.append("the first steps: the run has kept none (it had fewer than three)")
+        return
+    with tempfile.TemporaryDirectory(prefix="nasdsl-verify-") as temporary:
+        words = _command(record, home, Path(temporary), data, data_dir)
+        threads = str(record.environment.get("threads") or os.environ.get("OMP_NUM_THREADS", "1"))
+        # The process sees the user's own paths, as the script does when it is started by hand.
+        environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        done = subprocess.run(
+            words, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        where = Path(temporary) / ("retrain" if record.script == "retrain.py" else "")
+        if done.returncode != 0:
+            said = (done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ["nothing"])[-1]
+            report.add(
+                "replay",
+                f"{record.script} ended with code {done.returncode} and said: {said}",
+                matters=True,
+                cure=f"run it by hand: python {home / record.script}",
+            )
+            return
+        try:
+            again = read_run(where)
+        except UserError as error:
+            report.add("replay", f"left no record: {error.diagnostics[0].message}", matters=True)
+            return
+    _compare(record, again, report)
+
+
+def _command(record: Record, home: Path, out: Path, data: str, data_dir: str) -> list[str]:
+    given = record.arguments
+    words = [sys.executable, str(home / record.script), f"--out={out}", f"--stop-after={len(record.losses)}"]
+    words += [f"--data={data}", f"--data-dir={data_dir}"]
+    for name in _VALUES:
+        value = given.get(name)
+        if isinstance(value, (str, int)) and not isinstance(value, bool):
+            words.append(f"--{name.replace('_', '-')}={value}")
+    words += [f"--{name.replace('_', '-')}" for name in _FLAGS if given.get(name) is True]
+    settings = given.get("settings")
+    words += [
+        f"--set={pair}" for pair in (settings if isinstance(settings, list) else []) if isinstance(pair, str)
+    ]
+    if record.script == "retrain.py":
+        words.append(f"--model={given.get('model') or record.folder.parent / 'model.py'}")
+    return words
+
+
+def _compare(then: Record, now: Record, report: Report) -> None:
+    steps = len(then.losses)
+    other = [n for n in {**then.identity, **now.identity} if then.identity.get(n) != now.identity.get(n)]
+    if other:
+        what = "; ".join(
+            f"{n} was {_short(then.identity.get(n))}, is {_short(now.identity.get(n))}" for n in other
+        )
+        report.add("replay", f"was of another run ({what})", matters=True, cure="the lines above say why")
+        return
+    if then.digest == now.digest:
+        report.good.append(f"replay: the first {steps} steps are the same to the bit")
+        return
+    report.add("replay", f"{_first_difference(then, now)}{_why(then, now)}", matters=True)
+
+
+def _first_difference(then: Record, now: Record) -> str:
+    for step, (before, after) in enumerate(zip(then.losses, now.losses, strict=False), 1):
+        for name in before:
+            if before[name] != after.get(name):
+                was, found = _number(before[name]), _number(after.get(name))
+                return f"`{name}` of step {step} was {was}, is {found}"
+    return f"the losses of the first {len(then.losses)} steps are the same, the weights after them are not"
+
+
+def _number(text: str | None) -> str:
+    try:
+        return f"{float.fromhex(text or ''):.9g}"
+    except (ValueError, OverflowError):
+        return "no number"
+
+
+def _why(then: Record, now: Record) -> str:
+    names = [n for n in then.environment if then.environment[n] != now.environment.get(n)]
+    if names:
+        changed = ", ".join(f"{n} was {then.environment[n]}, is {now.environment.get(n)}" for n in names)
+        return f"; that may come of this: {changed}"
+    if not then.arguments.get("deterministic"):
+        return "; the run was not --deterministic: such a device may add in another order each time"
+    return "; versions, device and threads are the same: the program, the data or the memory is not"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def unknown_arguments(arguments: Mapping[str, Any]) -> list[str]:
+    """Arguments of a record that a replay cannot give."""
+    return [n for n, v in arguments.items() if v and n not in (*_VALUES, *_FLAGS, *_NO_PART)]
+
+
+__all__ = ["replay", "unknown_arguments"]

@@ -1,0 +1,246 @@
+"""The folder of a run against its lock, against the directory that it is of, and against this machine.
+
+Takes a folder, returns a report. Invariant: every artefact that the run finished is compared with its digest,
+every checkpoint with its check sums; no checkpoint is unpickled further than to plain data and tensors, and no
+code of the folder is run.
+"""
+
+from __future__ import annotations
+
+import tomllib
+import zipfile
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from nasdsl.codegen.lock import Lock, read_lock
+from nasdsl.errors import UserError
+from nasdsl.tabular.reading import file_digest
+from nasdsl.verifying.findings import Report
+from nasdsl.verifying.record import Record, kind_of, read_run
+from nasdsl.verifying.versions import compare_versions
+
+_AGAIN = "run `python {script}` again with the same arguments: it writes it anew from the last checkpoint"
+_CONSEQUENCES = {
+    "model.py": "the network that would be retrained is not the one that was found",
+    "architecture.json": "it is not the architecture that was found",
+    "log.jsonl": "figures and pictures made from it are not the run's",
+    "result.json": "it is not what the run reached",
+}
+_WEIGHTS = "its weights are not those that the run ended with"
+_DRAWN = frozenset({".svg", ".md", ".html", ".png"})
+"""Files that are made from the others, for people."""
+
+
+def verify_run(folder: Path, directory: Path | None = None) -> tuple[Report, Record, Path | None]:
+    """Verifies a run.
+
+    Args:
+        directory: the compiled directory that it is of; None for the one that it lies in.
+
+    Returns:
+        The report; the record of the run; the directory, None where there is none.
+
+    Raises:
+        UserError: NAS005 for what is no run, NAS701 for a lock that cannot be used.
+    """
+    record = read_run(folder)
+    what = (
+        f"{record.identity.get('method')} with seed"
+        if record.script == "search.py"
+        else "retraining with seed"
+    )
+    report = Report("run", f"{folder}: {what} {record.identity.get('seed')}")
+    _files(record, report)
+    _checkpoints(record, report)
+    home = directory or home_of(folder)
+    if home is None:
+        report.unknown.append(
+            "the directory it was compiled into: the run lies in none (--directory DIR names it)"
+        )
+    else:
+        _identity(record, home, report)
+    _environment(record, report)
+    return report, record, home
+
+
+def home_of(folder: Path) -> Path | None:
+    """The compiled directory that a folder lies in."""
+    return next((p for p in folder.resolve().parents if kind_of(p) == "directory"), None)
+
+
+def _files(record: Record, report: Report) -> None:
+    if not record.files:
+        report.unknown.append("files: the run has not ended, which is when their digests are taken")
+    whole = 0
+    for name, digest in sorted(record.files.items()):
+        path = record.folder / name
+        # Read whole, as bytes: a file that is a folder or may not be read is as good as missing.
+        found = _digest(path)
+        if found == digest:
+            whole += 1
+            continue
+        what = "is missing" if found is None else "is not what was written there: it was changed or damaged"
+        drawn = path.suffix in _DRAWN
+        follows = _CONSEQUENCES.get(name, _WEIGHTS if _weights(path) else "it is not what the run left")
+        what = what if drawn else f"{what}: {follows}"
+        report.add(name, what, matters=not drawn, cure=_AGAIN.format(script=record.script))
+    if whole:
+        report.good.append(f"files: {whole} as the run wrote them")
+
+
+def _weights(path: Path) -> bool:
+    return path.suffix in (".safetensors", ".pt")
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return file_digest(str(path))
+    except UserError:
+        return None
+
+
+def _checkpoints(record: Record, report: Report) -> None:
+    """Every checkpoint by its check sums, and the last whole one by what run it says that it is of."""
+    # checkpoint.pt first, then those before it.
+    paths = sorted(record.folder.glob("checkpoint*.pt"), key=lambda path: (len(path.name), path.name))
+    whole = [path for path in paths if _whole(path)]
+    for path in paths:
+        if path in whole:
+            continue
+        others = f"the run goes on from {whole[0].name}" if whole else "the run cannot go on"
+        report.add(
+            path.name,
+            f"is damaged: {others}",
+            matters=True,
+            cure="take it from a copy" if whole else f"python {record.script} --restart begins anew",
+        )
+    if not paths:
+        report.unknown.append("checkpoints: there is none")
+    elif whole:
+        _checkpoint(whole[0], record, report)
+
+
+def _whole(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError):
+        return False
+
+
+def _checkpoint(path: Path, record: Record, report: Report) -> None:
+    import torch
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        identity, log = state["identity"], state.get("log", [])
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is no checkpoint of a run
+        what = f"is no checkpoint of a run ({type(error).__name__}); nothing in it was executed"
+        report.add(path.name, what, matters=True, cure="look at where it came from; do not load it otherwise")
+        return
+    other = _differing(identity, record.identity)
+    if other:
+        report.add(path.name, f"is of another run ({'; '.join(other)})", matters=True, cure=None)
+        return
+    report.good.append(f"checkpoints: whole, {path.name} is of this run")
+    if record.files:
+        return  # then the log has a digest of its own
+    try:
+        lines = (record.folder / "log.jsonl").read_text("utf-8")
+    except (OSError, ValueError):
+        lines = ""
+    if not lines.startswith("".join(log)):
+        what = "is not what the checkpoint says: the run writes it anew when it goes on"
+        report.add("log.jsonl", what, matters=False)
+
+
+def _differing(was: Any, now: Mapping[str, Any]) -> list[str]:
+    if not isinstance(was, dict):
+        return ["it says no identity"]
+    names = [n for n in {**was, **now} if was.get(n) != now.get(n)]
+    return [f"{n} was {_short(was.get(n))}, is {_short(now.get(n))}" for n in names]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _identity(record: Record, home: Path, report: Report) -> None:
+    """Whether the run is one of the directory as it is now."""
+    try:
+        lock = read_lock(home)
+    except UserError as error:
+        report.add(str(home), error.diagnostics[0].message, matters=True, cure=error.diagnostics[0].help)
+        return
+    before = len(report.findings)
+    if record.script == "search.py":
+        _search_identity(record, home, lock, report)
+    else:
+        model = Path(record.arguments.get("model") or record.folder.parent / "model.py")
+        _same_file(record, "model", model, "the network that was trained", report)
+    _settings(record, home, report)
+    if len(report.findings) == before:
+        report.good.append(f"identity: a run of {home} as it is now")
+
+
+def _search_identity(record: Record, home: Path, lock: Lock, report: Report) -> None:
+    ours = {"space": lock.fingerprint, "method": lock.method, "subspace": lock.subspace}
+    for name, now in ours.items():
+        was = record.identity.get(name, "")
+        if was != now:
+            what = f"of the run is {_short(was) or 'none'}, of the directory it is {_short(now) or 'none'}"
+            report.add(
+                name,
+                f"{what}: the run is of another directory",
+                matters=True,
+                cure="name its own with --directory",
+            )
+    _same_file(record, "supernet", home / "supernet.py", "the supernet that was trained", report)
+
+
+def _same_file(record: Record, name: str, path: Path, what: str, report: Report) -> None:
+    try:
+        now = sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError:
+        report.add(path.name, f"is missing: {what} cannot be seen", matters=True)
+        return
+    if record.identity.get(name) != now:
+        report.add(path.name, f"is not {what}: it was changed since, or compiled anew", matters=True)
+
+
+def _settings(record: Record, home: Path, report: Report) -> None:
+    """Settings of config.toml that the run had otherwise, and did not have from its command line."""
+    table = "search" if record.script == "search.py" else "retrain"
+    try:
+        config = tomllib.loads((home / "config.toml").read_text("utf-8"))
+        now = {**config["data"], **config[table]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        report.add("config.toml", f"cannot be read ({type(error).__name__})", matters=True)
+        return
+    given = record.arguments.get("settings") or []
+    said = {str(pair).partition("=")[0] for pair in given} | {"loader"}
+    said |= {n for n, o in (("name", "data"), ("epochs", "epochs")) if record.arguments.get(o) is not None}
+    if "recipe" in said:
+        return  # which has values for most
+    for name, value in now.items():
+        if name in record.identity and name not in said and record.identity[name] != value:
+            what = f"has {name} = {value} now, the run had {record.identity[name]}"
+            cure = f"--set {name}={record.identity[name]} has what the run had"
+            report.add(
+                "config.toml", f"{what}: the same command is another run today", matters=True, cure=cure
+            )
+
+
+def _environment(record: Record, report: Report) -> None:
+    from nasdsl.runtime.standalone.basics import pick_device
+    from nasdsl.runtime.standalone.lock import environment
+
+    then = record.environment
+    device = pick_device("auto" if then.get("cuda") else "cpu")
+    compare_versions(then, environment(device), report, same=not report.matters)
+
+
+__all__ = ["home_of", "verify_run"]
