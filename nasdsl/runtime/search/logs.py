@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from nasdsl.runtime.activation import mean_weights
+from nasdsl.runtime.standalone.checkpoint import whole
 from nasdsl.runtime.supernet import SupernetBase
 
 
@@ -46,7 +47,8 @@ class Events:
         from safetensors.torch import save_file
 
         state = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
-        save_file(state, self.folder / "supernet.safetensors")
+        with whole(self.folder / "supernet.safetensors") as new:
+            save_file(state, new)
         self._writer.close()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,20 @@ def _cause(error: RuntimeError) -> str | None:
     if isinstance(cause, OSError):
         return cause.strerror
     return "the file cannot be written whole" if "PytorchStreamWriter" in str(error) else None
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Gives a path to write to, which becomes `path` once all went well and vanishes if not."""
+    new = path.with_name(path.name + ".new")
+    try:
+        yield new
+        with new.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

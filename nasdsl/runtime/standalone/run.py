@@ -7,7 +7,6 @@ import errno
 import gc
 import hashlib
 import json
-import os
 import random
 import shutil
 import signal
@@ -23,7 +22,7 @@ import torch
 
 from nasdsl.runtime.standalone.arguments import Table
 from nasdsl.runtime.standalone.basics import Meter, Mistake
-from nasdsl.runtime.standalone.checkpoint import Checkpoints
+from nasdsl.runtime.standalone.checkpoint import Checkpoints, whole
 from nasdsl.runtime.standalone.lock import FIRST_STEPS, LOCK, LOCK_FORMAT, digest_of, digests, environment
 
 _SIGNALS = ("SIGTERM", "SIGUSR1")
@@ -229,13 +228,8 @@ class Run:
     def write(self, name: str, text: str) -> Path:
         """Writes a text file of the run, whole or not at all."""
         path = self.folder / name
-        new = path.with_name(path.name + ".new")
-        try:
+        with whole(path) as new:
             new.write_text(text, "utf-8")
-            os.replace(new, path)
-        except OSError:
-            new.unlink(missing_ok=True)
-            raise
         return path
 
     def _write_lock(self) -> None:
@@ -319,16 +313,19 @@ def guarded(main: Callable[[], None], memory: Callable[[], str] | None = None) -
     except OSError as error:
         if error.errno not in _DISK:
             raise
-        where = f"{error.filename} cannot be used" if error.filename else "a file cannot be written"
-        print(
-            f"error: {where}: {error.strerror}. Make room or mend the folder, then run the same command again",
-            file=sys.stderr,
-        )
+        where = f"{error.filename} cannot be written" if error.filename else "a file cannot be written"
+        print(f"error: {where}: {error.strerror}. {_disk_cure(error)}", file=sys.stderr)
         raise SystemExit(1) from None
     else:
         return
     _say_memory(said, memory)
     raise SystemExit(1)
+
+
+def _disk_cure(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "Make room, then run the same command again"
+    return "Make it writable and run the same command again, or choose another folder with --out"
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -22,6 +22,7 @@ from nasdsl.runtime.standalone.basics import (
     pick_device,
     seed_everything,
 )
+from nasdsl.runtime.standalone.checkpoint import whole
 from nasdsl.runtime.standalone.data import DATA_RULES, Data, Stream, load_data, open_stream, prepare
 from nasdsl.runtime.standalone.lock import refuse_damaged
 from nasdsl.runtime.standalone.recipe import (
@@ -128,10 +129,12 @@ def save_weights(net: nn.Module, folder: Path, name: str = "weights") -> Path:
         from safetensors.torch import save_file
     except ImportError:
         path = folder / f"{name}.pt"
-        torch.save(state, path)
+        with whole(path) as new:
+            torch.save(state, new)
         return path
     path = folder / f"{name}.safetensors"
-    save_file(state, path)
+    with whole(path) as new:
+        save_file(state, new)
     return path
 
 
