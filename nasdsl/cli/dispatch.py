@@ -113,9 +113,8 @@ def _help() -> str:
     for group in GROUPS:
         lines += ["", f"{group}:"]
         lines += [f"  {v.name:<{width}}{v.summary}" for v in VERBS.values() if v.group == group]
+    lines += ["", f"Not yet available: {', '.join(PROMISED)}"] if PROMISED else []
     lines += [
-        "",
-        f"Not yet available: {', '.join(PROMISED)}",
         "",
         "`nasdsl VERB --help` has the options and an example; `nasdsl --version` the version.",
         "Start with: nasdsl check darts",

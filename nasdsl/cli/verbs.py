@@ -46,6 +46,8 @@ VERBS = {
         Verb("score", "architectures by a table, supernet, proxy, predictor or command", GROUPS[1]),
         Verb("locality", "how far neighbours' scores resemble each other", GROUPS[1]),
         Verb("shrink", "a large space into a small one of good architectures", GROUPS[1]),
+        Verb("report", "what a run found and how, on one page", GROUPS[1]),
+        Verb("compare", "runs beside each other: results, settings, curves, architectures", GROUPS[1]),
         Verb("export", "one network of a space as a file that needs torch only", GROUPS[1]),
         Verb("verify", "whether a compiled directory or a run is still what it claims", GROUPS[2]),
         Verb("ir", "the intermediate form as text, before or after passes", GROUPS[2]),
@@ -57,7 +59,5 @@ VERBS = {
     )
 }
 
-PROMISED = {
-    "report": "what a run found, with pictures",
-    "compare": "two runs side by side",
-}
+PROMISED: dict[str, str] = {}
+"""Verbs of a later version with what they will do; they are listed and say so."""

@@ -165,14 +165,16 @@ def _figure(log: Sequence[Mapping[str, Any]], measure: Measure, id_: str) -> Epo
         for i, (name, words) in enumerate(measure.fields.items())
         if any(value(e, name) is not None for e in log)
     ]
-    if not lines:
-        return None
-    epochs = [e["epoch"] for e in log]
+    return figure_of(lines, measure, measure.title, [e["epoch"] for e in log], id_) if lines else None
+
+
+def figure_of(
+    lines: Sequence[Line], measure: Measure, title: str, epochs: Sequence[int], id_: str
+) -> EpochFigure:
+    """Lines as a figure."""
     shown = word(measure.unit)
-    chart = draw_epochs(lines, f"{measure.title} by epoch", epochs, shown, measure.include)
-    return EpochFigure(
-        id_, measure.title, measure.note, legend_of(lines), chart, tuple(_texts(lines, shown, epochs))
-    )
+    chart = draw_epochs(lines, f"{title} by epoch", epochs, shown, measure.include)
+    return EpochFigure(id_, title, measure.note, legend_of(lines), chart, tuple(_texts(lines, shown, epochs)))
 
 
 def legend_of(lines: Sequence[Line]) -> tuple[Key, ...]:
@@ -221,6 +223,7 @@ __all__ = [
     "Measure",
     "colour_name",
     "curves",
+    "figure_of",
     "legend_of",
     "others",
     "table_of",

@@ -19,7 +19,7 @@ from nasdsl.drawing.axes import short
 from nasdsl.drawing.pages import UNKNOWN, Table, render
 from nasdsl.reporting.commands import commands
 from nasdsl.reporting.curves import INSTRUMENTS, LEARNING, RETRAINING, EpochFigure, curves, others, table_of
-from nasdsl.reporting.decisions import Decided, decided
+from nasdsl.reporting.decisions import decided
 from nasdsl.reporting.folder import Record, Run, number
 from nasdsl.reporting.judged import board_figures, judged_paths
 from nasdsl.reporting.opened import Opened
@@ -71,7 +71,7 @@ def page(run: Run, allow_python: bool = False) -> str:
         "costs": costs(opened),
         "over_epochs": bool(over),
         "last_index": len(run.log) - 1,
-        "texts": Markup(_data(run.log, over)),
+        "texts": Markup(data_of([e["epoch"] for e in run.log], over)),
         "learning": learning,
         "learning_table": table_of(run.log, learning),
         "decided": how,
@@ -191,9 +191,9 @@ def size(value: int) -> str:
     return f"{value:,}" if value < 1_000_000 else short(value, 4)
 
 
-def _data(log: Sequence[Record], figures: Sequence[EpochFigure]) -> str:
+def data_of(epochs: Sequence[int], figures: Sequence[EpochFigure]) -> str:
     """What the script reads, as text that ends no element."""
-    found = {"epochs": [e["epoch"] for e in log], "figures": {f.id: f.texts for f in figures}}
+    found = {"epochs": list(epochs), "figures": {f.id: f.texts for f in figures}}
     text = json.dumps(found, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -285,4 +285,4 @@ def _files(run: Run) -> Table | None:
     return Table(("file", "sha256"), list(known.items()), frozenset({1})) if known else None
 
 
-__all__ = ["Decided", "page", "write_page"]
+__all__ = ["data_of", "page", "percent", "size", "write_page"]
