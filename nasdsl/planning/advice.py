@@ -26,12 +26,12 @@ def memory_advice(compilation: Compilation, passes: str = "") -> str:
         f"`nasdsl plan` predicts {_size(now)} at the peak of a step with batch_size={batch}, fp32. Less needs:"
     ]
     lines += [
-        f"  {what:<32}{_size(peak)}" for what, peak in _smaller(compilation, passes, batch) if peak < now
+        f"  {what:<34}{_size(peak)}" for what, peak in _smaller(compilation, passes, batch) if peak < now
     ]
-    lines.append("  --precision bf16                about half of the activations, on a GPU")
+    lines.append("  --precision bf16                  about half of the activations, on a GPU")
     if not compilation.switched:
         lines.append(
-            "  a smaller supernet              partial_channels, or parameters of the space (nasdsl plan)"
+            "  a smaller supernet                partial_channels, or parameters of the space (nasdsl plan)"
         )
     return "\n".join(lines)
 

@@ -1,0 +1,118 @@
+"""Runs scripts to their end, once undisturbed and once killed by SIGKILL at random moments again and again.
+
+    python killer.py JOBS      JOBS: a JSON list of {folder, script, line, kills, seed}
+
+Everything is imported once; every start is a fork. The undisturbed run writes to `whole`, the other one to
+`killed` and saves after every step, so that many kills fall into a save. Some kills fall before the run has
+found its checkpoint. Prints one JSON list: how many kills there were, where, and what both ended with.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import runpy
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any, TextIO
+
+import sklearn.datasets  # noqa: F401
+import tensorboard  # noqa: F401
+import torch.utils.tensorboard
+
+import nasdsl
+from nasdsl.codegen import load  # noqa: F401
+from nasdsl.runtime.search import engine  # noqa: F401
+from nasdsl.runtime.standalone.run import Run
+from nasdsl.shrinking import finder  # noqa: F401
+
+EARLY = 0.15
+"""Part of the kills that come before the run knows where it is."""
+
+
+def fork(job: dict[str, Any], line: Sequence[str], out: TextIO, resumed: int | None) -> int:
+    """Starts the script; the number of its process. Tells `resumed`, a pipe, when it is in its loop."""
+    child = os.fork()
+    if child:
+        return child
+    os.dup2(out.fileno(), 1)
+    os.dup2(out.fileno(), 2)
+    if resumed is not None:
+        resume = Run.resume
+
+        def told(self: Run, parts: dict[str, Any]) -> Any:
+            self.every = 0.0
+            at = resume(self, parts)
+            os.write(resumed, b"x")
+            return at
+
+        Run.resume = told  # type: ignore[method-assign]
+    code = 0
+    try:
+        os.chdir(job["folder"])
+        sys.argv = [job["script"], *line]
+        runpy.run_path(str(Path(job["folder"]) / job["script"]), run_name="__main__")
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException:  # noqa: BLE001 - whatever it was is the result
+        traceback.print_exc()
+        code = 99
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def ended(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def attempt(
+    job: dict[str, Any], line: Sequence[str], out: TextIO, chance: random.Random, whole: float, pause: float
+) -> int:
+    """Starts the run and kills it after a while; what it ended with: -9 where it was killed."""
+    read, write = os.pipe()
+    child = fork(job, line, out, write)
+    os.close(write)
+    if chance.random() < EARLY:
+        time.sleep(chance.uniform(0, whole / 2))
+    else:
+        select.select([read], [], [])  # it is in its loop, or over
+        time.sleep(chance.uniform(0, pause))
+    os.close(read)
+    try:
+        os.kill(child, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    return ended(child)
+
+
+def killed(job: dict[str, Any]) -> dict[str, Any]:
+    """What a job ended with."""
+    chance = random.Random(job["seed"])
+    with TemporaryFile("w+") as out:
+        start = time.monotonic()
+        codes = [ended(fork(job, [*job["line"], "--out", "whole"], out, None))]
+        whole = time.monotonic() - start
+        line = [*job["line"], "--out", "killed"]
+        kills = attempts = 0
+        while kills < job["kills"] and attempts < 3 * job["kills"]:
+            attempts += 1
+            kills += attempt(job, line, out, chance, whole, 2 * whole / job["kills"]) == -signal.SIGKILL
+        codes.append(ended(fork(job, line, out, None)))
+        out.seek(0)
+        text = out.read()
+    places = [piece.partition("\n")[0] for piece in text.split("continuing ")[1:]]
+    return {"codes": codes, "kills": kills, "places": places, "text": text}
+
+
+if __name__ == "__main__":
+    assert torch.utils.tensorboard
+    assert nasdsl.load
+    print(json.dumps([killed(job) for job in json.loads(sys.argv[1])]))
