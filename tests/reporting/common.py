@@ -64,7 +64,9 @@ class Search:
                 shares[d.path] = [min(1.0, 2 * p) for p in shares[d.path]]
                 order = sorted(range(len(d.options)), key=lambda i: -shares[d.path][i])
                 found[d.path] = [d.options[i] for i in sorted(order[:2])]
-        taken = {f"{p.rpartition('.')[0]}.op[{i}]" for p, c in found.items() if isinstance(c, list) for i in c}
+        taken = {
+            f"{p.rpartition('.')[0]}.op[{i}]" for p, c in found.items() if isinstance(c, list) for i in c
+        }
         derived = {p: c for p, c in found.items() if isinstance(c, list) or p in taken}
         loss, noise = 2.3 * math.exp(-2.2 * way) + 0.15, self.rng.gauss(0, 0.02)
         return {

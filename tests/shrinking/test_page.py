@@ -7,7 +7,6 @@ import json
 import math
 import re
 from functools import lru_cache
-from html.parser import HTMLParser
 from typing import Any
 
 import attrs
@@ -23,46 +22,11 @@ from nasdsl.shrinking.locality import locality
 from nasdsl.shrinking.metrics import Truth
 from nasdsl.shrinking.page import page
 from nasdsl.shrinking.record import Against, compared, record
+from tests.drawing.html import Reader
 from tests.subspace.common import checked
 
-VOID = {"meta", "br", "link", "img", "hr", "input"}
 AGREED = Agreement(0.625, 0.5, 0.75, None, None, None, 3)
 HOSTILE = "</title><script>alert(\"1\")</script> & 'x' {{ 7 * 7 }}"
-
-
-class Reader(HTMLParser):
-    """Fails where a tag is not closed in its place; keeps the text outside pictures and styles."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.words: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.words))
 
 
 def read(found: dict[str, Any]) -> Reader:
