@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from nasdsl.exporting.formats import INPUT, OUTPUT
+from nasdsl.exporting.inherited import shown
 
 if TYPE_CHECKING:
     from nasdsl.api import Space
@@ -198,7 +199,7 @@ def _files(files: Sequence[Written]) -> list[str]:
     lines += [f"| `{f.name}` | {f.size:,} | `{f.sha256}` |" for f in files]
     compared = {f.format.name: f.difference for f in files if f.difference is not None}
     if compared:
-        said = ", ".join(f"{name} {far:.0e}" for name, far in compared.items())
+        said = ", ".join(f"{name} {shown(far)}" for name, far in compared.items())
         lines += [
             "",
             "Each was run again after it was written, in batches of 1 and 3, and compared with the network in float32.",

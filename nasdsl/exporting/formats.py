@@ -96,7 +96,7 @@ class Format:
 
 def weights_of(path: Path) -> Path:
     """Where the weights of a Python file lie."""
-    return path.with_suffix(".safetensors")
+    return path.with_name(path.name.removesuffix(".py") + ".safetensors")
 
 
 def _write_py(network: Network, path: Path) -> None:

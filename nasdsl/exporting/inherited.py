@@ -8,6 +8,7 @@ is written; where the supernet has no such point, or the trained form is another
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from nasdsl.runtime.standalone.data import Data
 
 FOLDER, RECORD = "inherited", "record.json"
+_TRAINED = "`model.py` of the run"
 
 
 @attrs.frozen
@@ -33,7 +35,8 @@ class Inherited:
     """One architecture with weights of a supernet.
 
     Attributes:
-        network: in the form of `model.py`, float32, in evaluation mode.
+        network: in the form of `model.py`, float32, in evaluation mode; None where it has other sizes than the
+            supernet, so that nothing can be handed on.
         searched: in the form in which the supernet computes it; None where it cannot be cut out.
         difference: the largest difference of `searched` and the supernet at the architecture, in float64; None
             where the supernet has no such point.
@@ -41,35 +44,50 @@ class Inherited:
         same: whether `network` computes what `searched` computes.
         fresh: tensors of `model.py` that the supernet has nothing for: they begin as new ones do.
         left: tensors of `searched` that `model.py` has no place for.
+        unfit: tensors of `model.py` that have another size in the supernet.
     """
 
-    network: nn.Module
+    network: nn.Module | None
     searched: nn.Module | None
     difference: float | None
     uncompared: str
     same: bool
     fresh: tuple[str, ...]
     left: tuple[str, ...]
+    unfit: tuple[str, ...]
 
     @property
-    def words(self) -> str:
-        """What was compared and what is inherited, in a sentence or two."""
+    def words(self) -> tuple[str, ...]:
+        """What was compared and what is inherited, sentence by sentence."""
         if self.difference is None:
-            said = f"Not compared with the supernet, which has no such point: {self.uncompared}."
+            first = f"Not compared with the supernet, which has no such point: {self.uncompared}."
         else:
-            said = f"The supernet at this architecture and the network cut out of it differ by {self.difference:.0e}."
-        if self.same:
-            return f"{said} `model.py` computes the same."
-        form = "`model.py` normalises in another way than the supernet and does not compute the same"
-        lists = [
-            f"{len(names)} {what} ({names[0]}{', ...' if len(names) > 1 else ''})"
-            for names, what in (
-                (self.fresh, "of its tensors begin fresh"),
-                (self.left, "of the supernet's have no place in it"),
+            first = (
+                "The supernet at this architecture and the network cut out of it differ by "
+                f"{shown(self.difference)} at most, in float64."
             )
+        if self.network is None:
+            return first, f"{_TRAINED} has other sizes ({_listed(self.unfit)}) and takes none of them."
+        if self.searched is None:
+            return first, f"What both have was handed on to {_TRAINED} by name."
+        if self.same:
+            return first, f"{_TRAINED} computes the same."
+        parts = [
+            f"{what} {_listed(names)}"
+            for names, what in ((self.fresh, "it begins afresh with"), (self.left, "it has no place for"))
             if names
         ]
-        return f"{said} {form}: {'; '.join(lists)}." if lists else f"{said} {form}."
+        return first, f"{_TRAINED} is normalised otherwise and does not compute the same: {', '.join(parts)}."
+
+
+def shown(difference: float) -> str:
+    """A difference as it is printed."""
+    return f"{difference:.0e}" if difference else "0"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{more}"
 
 
 def inherited(program: Program, arch: Architecture, weights: Mapping[str, torch.Tensor]) -> Inherited:
@@ -100,10 +118,13 @@ def inherited(program: Program, arch: Architecture, weights: Mapping[str, torch.
                     f"export: the network of {arch.to_json()} and the supernet of method "
                     f"`{program.compilation.method.name}` differ by {far:.1e} with the same weights"
                 )
-    own = program.network(arch, inherit=net)
-    same = searched is not None and difference(searched, own, examples) <= FLOAT64
-    fresh, left = ((), ()) if searched is None else _unmatched(program, arch, own, searched)
-    return Inherited(own.float(), None if searched is None else searched.float(), far, why, same, fresh, left)
+    fresh, left, unfit = ((), (), ()) if searched is None else _unmatched(program, arch, searched)
+    own = None if unfit else program.network(arch, inherit=net)
+    same = searched is not None and own is not None and difference(searched, own, examples) <= FLOAT64
+    for made in (own, searched):
+        if made is not None:
+            made.float()
+    return Inherited(own, searched, far, why, same, fresh, left, unfit)
 
 
 def _shape(program: Program, arch: Architecture) -> tuple[int, ...]:
@@ -121,59 +142,68 @@ def _searched(program: Program, arch: Architecture, net: nn.Module) -> tuple[nn.
 
 
 def _unmatched(
-    program: Program, arch: Architecture, own: nn.Module, searched: nn.Module
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Tensors that only one of the two forms has, by the operation they belong to."""
+    program: Program, arch: Architecture, searched: nn.Module
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Tensors that only `model.py` has, that only the searched form has, and that have two sizes, by operation."""
     from nasdsl.compiler import network_source, search_source
 
-    mine = _tensors(own, network_source(program.space.checked, arch)[1])
+    mine = _tensors(program.network(arch), network_source(program.space.checked, arch)[1])
     theirs = _tensors(searched, search_source(program.compilation, arch)[1])
-    fresh = tuple(name for key, name in mine.items() if key not in theirs)
-    return fresh, tuple(name for key, name in theirs.items() if key not in mine)
+    fresh = tuple(name for key, (name, _) in mine.items() if key not in theirs)
+    left = tuple(name for key, (name, _) in theirs.items() if key not in mine)
+    unfit = tuple(name for key, (name, size) in mine.items() if key in theirs and theirs[key][1] != size)
+    return fresh, left, unfit
 
 
-def _tensors(net: nn.Module, homes: Mapping[tuple[str, ...], Any]) -> dict[tuple[str, ...], str]:
-    """Every tensor of every operation: the operation's key and the tensor's own name, to its name in the network."""
-    names = list(net.state_dict())
+def _tensors(
+    net: nn.Module, homes: Mapping[tuple[str, ...], Any]
+) -> dict[tuple[str, ...], tuple[str, torch.Size]]:
+    """Every tensor of every operation: the operation's key and the tensor's own name, to its name here and size."""
+    state = net.state_dict()
     return {
-        (*key, name.removeprefix(f"{home.path}.")): name
+        (*key, name.removeprefix(f"{home.path}.")): (name, tensor.shape)
         for key, home in homes.items()
-        for name in names
+        for name, tensor in state.items()
         if name.startswith(f"{home.path}.")
     }
 
 
 def write_inherited(
-    folder: Path, program: Program, found: Mapping[str, Any], net: nn.Module, data: Data
-) -> Inherited:
-    """Writes `inherited/weights.safetensors` of a run, in the names of `model.py`, and what is to be known of it.
+    folder: Path, program: Program, found: Architecture, net: nn.Module, data: Data
+) -> Path | None:
+    """Writes the folder `inherited` of a run: weights in the names of `model.py`, and what is to be known of them.
 
     Args:
         folder: of the run.
-        found: the choices that the search ended in.
+        found: what the search ended in.
         net: the supernet, as the search leaves it.
         data: what it was trained on.
+
+    Returns:
+        The path of the weights; None where `model.py` can take none.
 
     Raises:
         InternalError: as `inherited`; nothing is written then.
     """
     from nasdsl.runtime.standalone.training import save_weights
 
-    made = inherited(program, program.architecture(found), net.state_dict())
+    made = inherited(program, found, net.state_dict())
+    print("inherited weights:", *made.words)
     target = folder / FOLDER
-    target.mkdir(exist_ok=True)
-    save_weights(made.network, target)
+    shutil.rmtree(target, ignore_errors=True)  # of a run that was begun anew
+    target.mkdir()
     record = {
         "difference": made.difference,
         "uncompared": made.uncompared,
         "same_as_model": made.same,
         "fresh": made.fresh,
         "left": made.left,
+        "unfit": made.unfit,
         "mean": data.mean.flatten().tolist(),
         "std": data.std.flatten().tolist(),
     }
     (target / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
-    return made
+    return None if made.network is None else save_weights(made.network, target)
 
 
-__all__ = ["FOLDER", "RECORD", "Inherited", "inherited", "write_inherited"]
+__all__ = ["FOLDER", "RECORD", "Inherited", "inherited", "shown", "write_inherited"]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from nasdsl.errors import UserError
+from nasdsl.errors import InternalError, UserError
 from nasdsl.exporting.inherited import RECORD, Inherited, inherited
 
 if TYPE_CHECKING:
@@ -122,10 +122,10 @@ def from_file(space: Space, arch: Architecture, path: Path) -> Carried:
 
 def _load(net: nn.Module, path: Path) -> None:
     """Fills a network from a file, whose auxiliary head is left behind. Raises Mistake."""
-    from nasdsl.runtime.standalone.training import _read_weights, load_weights
+    from nasdsl.runtime.standalone.training import load_weights, read_weights
 
     headed = net
-    if any(name.startswith("auxiliary") for name in _read_weights(path)):
+    if any(name.startswith("auxiliary") for name in read_weights(path)):
         with contextlib.suppress(
             ValueError
         ):  # a network that has no place for a head is not that of the file
@@ -136,7 +136,7 @@ def _load(net: nn.Module, path: Path) -> None:
 
 def _trained(lock: Mapping[str, Any]) -> str:
     """What the lock of a training says of it, as a sentence."""
-    known = _words(lock, data="on", epochs="epochs:", seed="seed")
+    known = _words(lock, data="on", epochs="epochs", seed="seed")
     return f"Trained by retrain.py: {', '.join(known)}." if known else "Trained by retrain.py."
 
 
@@ -187,13 +187,15 @@ def from_run(program: Program, arch: Architecture, folder: Path) -> Carried:
     origin = (
         f"Those that the supernet of {search} has for this architecture; not trained on since.",
         _STATISTICS,
-        made.words,
+        *made.words,
     )
-    if made.same or made.searched is None:
-        carried = Carried(made.network, program.model_source(arch), origin)
-    else:
+    if made.searched is not None and not made.same:
         text = search_source(program.compilation, arch)[0].source
         carried = Carried(made.searched, text, origin, SEARCHED_FORM)
+    elif made.network is not None:
+        carried = Carried(made.network, program.model_source(arch), origin)
+    else:
+        raise InternalError(f"export: neither form of {arch.to_json()} takes the weights of its supernet")
     return attrs.evolve(carried, mean=_numbers(found.get("mean")), std=_numbers(found.get("std")))
 
 

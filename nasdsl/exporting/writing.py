@@ -61,7 +61,7 @@ def export(
     """Writes one network as files that need nothing of this package, and a card that says what it is.
 
     Args:
-        path: of the file; of several formats each takes its own suffix.
+        path: of the file; every format has its own suffix, which is added or takes the place of another's.
         format: "py" (source, and weights as safetensors beside it), "onnx", "pt2", or several of them.
         weights: a file of weights of `model.py`, the folder of a run whose search has ended (its supernet's
             weights for this architecture), a module, or an integer, the seed of fresh ones. None for source alone.
@@ -154,7 +154,10 @@ def _write(
     licence: str | None,
 ) -> Exported:
     """Writes and compares everything in `folder`, then moves it to where it is wanted."""
-    names = {f.name: target.name if len(wanted) == 1 else target.with_suffix(f.suffix).name for f in wanted}
+    stem = target.name.removesuffix(
+        next((f.suffix for f in FORMATS.values() if target.suffix == f.suffix), "")
+    )
+    names = {f.name: stem + f.suffix for f in wanted}
     files: list[Written] = []
     for each in wanted:
         path = folder / names[each.name]

@@ -13,15 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch import nn
-
 from nasdsl.runtime.paths.finding import Finder, Judged
 from nasdsl.runtime.paths.judging import Batch, Peeked
 from nasdsl.runtime.paths.supernet import PathSupernet
 from nasdsl.runtime.standalone.basics import WrongUse
 from nasdsl.runtime.standalone.data import Stream
 from nasdsl.runtime.standalone.run import Run
-from nasdsl.runtime.standalone.training import save_weights
 
 
 class Program(Protocol):
@@ -92,13 +89,6 @@ def _record(item: Judged, cost: str) -> dict[str, Any]:
     return {"accuracy": item.accuracy, cost: item.cost, "choices": item.choices}
 
 
-def write_weights(run: Run, net: nn.Module) -> Path:
-    """The weights of a path in the names of `model.py`, to train on from."""
-    folder = run.folder / "inherited"
-    folder.mkdir(exist_ok=True)
-    return save_weights(net, folder)
-
-
 def write_report(run: Run, finder: Finder, cost: str) -> Path:
     """Writes `report.md` of a run; returns its path."""
     entries = [json.loads(line) for line in (run.folder / "log.jsonl").read_text("utf-8").splitlines()]
@@ -134,5 +124,4 @@ __all__ = [
     "resumed",
     "write_front",
     "write_report",
-    "write_weights",
 ]

@@ -147,7 +147,7 @@ def load_weights(net: nn.Module, path: Path) -> None:
     Raises:
         Mistake: a file that is missing, unreadable, or of another network.
     """
-    given = _read_weights(path)
+    given = read_weights(path)
     own = net.state_dict()
     missing = [k for k in own if k not in given]
     if missing and all(k.startswith("auxiliary") for k in missing):
@@ -167,7 +167,8 @@ def load_weights(net: nn.Module, path: Path) -> None:
     net.load_state_dict({**own, **given})
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file of weights, by name. Raises Mistake for one that is missing or holds none."""
     if not path.is_file():
         raise Mistake(f"--weights {path} does not exist")
     refuse_damaged(path, "Run the script that wrote it again, or take a copy elsewhere to use it as it is")
@@ -305,16 +306,18 @@ def training_step(
 def finish(net: nn.Module, average: nn.Module | None, data: Data, run: Run, args: Any) -> None:
     """Evaluates a trained network, writes its weights and the result, and says where.
 
-    With an average that is the result, and the weights of the last step lie beside it.
+    The result also holds the mean and the deviation that inputs are scaled by. With an average that is the
+    result, and the weights of the last step lie beside it.
     """
     reached, count = evaluate(net, data, args.precision, args.limit_batches)
-    result = {"test_accuracy": reached, "examples": count}
+    result: dict[str, Any] = {"test_accuracy": reached, "examples": count}
     if average is not None:
         result |= {"last_step_accuracy": reached}
         result["test_accuracy"], _ = evaluate(average, data, args.precision, args.limit_batches)
         last = save_weights(net, run.folder, "last_step")
         print(f"weights of the last step: test accuracy {reached:.2%}, {last}")
     path = save_weights(net if average is None else average, run.folder)
+    result |= {"mean": data.mean.flatten().tolist(), "std": data.std.flatten().tolist()}
     run.write("result.json", json.dumps(result) + "\n")
     of = "" if average is None else " of the averaged weights"
     shown = f"{result['test_accuracy']:.2%} ({count} of {len(data.test)} test examples)"
