@@ -103,13 +103,22 @@ def test_a_run_alone_shows_the_picture_that_it_drew(tmp_path: Path) -> None:
     assert "alert" not in reader.text
 
 
-def test_a_space_with_operations_from_python_is_opened_only_if_allowed(tmp_path: Path) -> None:
+def test_operations_from_python_are_imported_only_if_that_is_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = example(tmp_path / "made", 2)
     space = tmp_path / "made" / "space.nas"
-    text = space.read_text()
-    space.write_text(text.replace("{", '{\n  use python "somewhere:thing" as thing\n', 1))
+    space.write_text(
+        space.read_text().replace("space darts {", 'space darts {\n  use python "report_ops"\n', 1)
+    )
+    (tmp_path / "report_ops.py").write_text("open('imported', 'w').close()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
     run = read_run(folder)
     assert "The space cannot be opened" in read(run).text
+    assert not (tmp_path / "imported").exists()
+    page(run, allow_python=True)
+    assert (tmp_path / "imported").exists()
 
 
 def test_texts_of_users_are_escaped_wherever_they_stand(tmp_path: Path) -> None:
