@@ -54,7 +54,9 @@ def test_it_says_what_the_directory_was_made_from(folder: Path) -> None:
 
 
 def test_versions_are_learned_without_importing_what_they_are_of() -> None:
-    line = "import sys; from nasdsl.codegen.lock import versions as v; assert v(); print('torch' in sys.modules)"
+    line = (
+        "import sys; from nasdsl.codegen.lock import versions as v; assert v(); print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
     assert list(versions()) == list(versions())
