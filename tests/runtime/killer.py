@@ -9,6 +9,7 @@ found its checkpoint. Prints one JSON list: how many kills there were, where, an
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -86,10 +87,8 @@ def attempt(
         select.select([read], [], [])  # it is in its loop, or over
         time.sleep(chance.uniform(0, pause))
     os.close(read)
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     return ended(child)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ from nasdsl.runtime.standalone.basics import (
     pick_device,
     seed_everything,
 )
+from nasdsl.runtime.standalone.checkpoint import Checkpoints
 from nasdsl.runtime.standalone.data import Data, Split, Stream
 from nasdsl.runtime.standalone.run import Run, guarded
 from nasdsl.runtime.standalone.training import RETRAIN_RULES
@@ -409,3 +411,156 @@ def test_a_run_saves_when_it_is_time(tmp_path: Path) -> None:
     run.every = 0.0
     run.tick()
     assert (tmp_path / "checkpoint.pt").exists()
+
+
+# --- what goes wrong on the disk ---------------------------------------------------------
+
+
+def damaged(content: bytes, how: str) -> bytes:
+    if how == "flipped":
+        middle = len(content) // 2
+        return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    return content[: len(content) // 2] if how == "truncated" else b""
+
+
+@pytest.mark.parametrize("how", ["truncated", "emptied", "flipped"])
+@pytest.mark.parametrize(
+    "name", ["checkpoint.pt", "checkpoint.previous.pt", "log.jsonl", "nasdsl.lock", "timeline.jsonl"]
+)
+def test_each_file_of_a_run_may_be_damaged_and_the_end_is_the_same(
+    tmp_path: Path, name: str, how: str
+) -> None:
+    whole = search(tmp_path / "whole", 4)
+    with pytest.raises(SystemExit):
+        search(tmp_path / "cut", 4, stop=lambda n: n == 13)
+    path = tmp_path / "cut" / name
+    path.write_bytes(damaged(path.read_bytes(), how))
+    assert equal(whole, search(tmp_path / "cut", 4))
+    for file in ("log.jsonl", "nasdsl.lock"):
+        assert (tmp_path / "cut" / file).read_text() == (tmp_path / "whole" / file).read_text()
+
+
+def test_a_bit_that_flips_anywhere_in_a_checkpoint_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = search(tmp_path, 2)
+    path, content = tmp_path / "checkpoint.pt", (tmp_path / "checkpoint.pt").read_bytes()
+    (tmp_path / "checkpoint.previous.pt").unlink()
+    chance = random.Random(0)
+    for _ in range(300):
+        where = chance.randrange(8 * len(content))
+        flipped = bytearray(content)
+        flipped[where // 8] ^= 1 << where % 8
+        path.write_bytes(flipped)
+        with pytest.raises(Mistake, match="--restart"):
+            Checkpoints(tmp_path).read()
+    assert capsys.readouterr().err.count("cannot be read") == 300
+    path.write_bytes(content)
+    assert equal(Checkpoints(tmp_path).read(), whole)
+
+
+@pytest.mark.parametrize(("version", "words"), [(99, "newer version"), (1, "older version")])
+def test_a_checkpoint_of_another_version_is_refused_with_a_cure(
+    tmp_path: Path, version: int, words: str
+) -> None:
+    state = search(tmp_path, 1)
+    torch.save({**state, "format": version}, tmp_path / "checkpoint.pt")
+    with pytest.raises(Mistake, match=rf"{words} of nasdsl \(format {version}, .*--restart"):
+        search(tmp_path, 1)
+
+
+def test_a_disk_that_is_full_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    whole = search(tmp_path / "whole", 3)
+    folder = tmp_path / "cut"
+    before = search(folder, 2)
+    (folder / "checkpoint.new").symlink_to("/dev/full")  # whose every write fails as a full disk's does
+    with pytest.raises(
+        Mistake, match=r"No space left on device; checkpoint\.pt before it is whole. Make room"
+    ):
+        search(folder, 3)
+    assert equal(Checkpoints(folder).read(), before)
+    assert equal(search(folder, 3), whole)
+
+
+def test_a_folder_that_cannot_be_written_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        guarded(lambda: Run(Path("/sys/kernel/run"), {}).save())
+    error = capsys.readouterr().err
+    assert exit_.value.code == 1
+    assert "/sys/kernel/run cannot be written" in error
+    assert "choose another folder with --out" in error
+    assert error.count("\n") == 1
+
+
+def test_as_many_checkpoints_are_kept_as_are_asked_for(tmp_path: Path) -> None:
+    run = Run(tmp_path, {}, keep=4)
+    for epoch in range(6):
+        run.at["epoch"] = epoch
+        run.save()
+    kept = [torch.load(p, weights_only=True)["counters"]["epoch"] for p in run.checkpoints.found()]
+    assert kept == [5, 4, 3, 2]
+    (tmp_path / "checkpoint.pt").write_bytes(b"")
+    (tmp_path / "checkpoint.previous.pt").write_bytes(b"")
+    state = run.load()
+    assert state is not None
+    assert state["counters"]["epoch"] == 3
+
+
+def test_a_signal_that_queues_send_saves_and_leaves(tmp_path: Path) -> None:
+    run = Run(tmp_path, {})
+    os.kill(os.getpid(), signal.SIGUSR1)
+    with pytest.raises(SystemExit) as exit_:
+        run.tick()
+    assert exit_.value.code == 143
+    assert (tmp_path / "checkpoint.pt").exists()
+
+
+def test_a_run_leaves_after_as_many_steps_as_it_is_told(tmp_path: Path) -> None:
+    run = Run(tmp_path, {}, stop_after=2)
+    run.tick()
+    with pytest.raises(SystemExit) as exit_:
+        run.tick()
+    assert exit_.value.code == 0
+
+
+def test_the_timeline_says_when_what_happened(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        search(tmp_path, 2, stop=lambda n: n == 6)
+    search(tmp_path, 2)
+    events = [json.loads(line) for line in (tmp_path / "timeline.jsonl").read_text().splitlines()]
+    names = [e["event"] for e in events]
+    assert names == ["started", "epoch", "saved", "saved", "stopped", "continued", "epoch", "saved"]
+    times = [e["time"] for e in events]
+    assert times == sorted(times)
+    assert (events[3]["epoch"], events[3]["step"]) == (1, 2)
+
+
+def test_a_run_that_goes_on_elsewhere_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = {"environment": {"torch": "1"}}
+    first = Run(tmp_path, {}, facts=facts)
+    first.resume({})
+    first.save()
+    again = Run(tmp_path, {}, facts={"environment": {"torch": "2"}})
+    again.resume({})
+    assert "continuing elsewhere (torch was 1, is 2)" in capsys.readouterr().out
+    lock = json.loads((tmp_path / "nasdsl.lock").read_text())
+    assert lock["environment"] == {"torch": "1"}
+    assert lock["continued"] == [{"epoch": 1, "step": 1, "environment": {"torch": "2"}}]
+
+
+# --- what diverges -----------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_names_the_tensors() -> None:
+    net = ToySupernet()
+    meter = Meter({}, CPU, net)
+    with pytest.raises(
+        Mistake, match=r"loss is nan at step 3 \(all weights and statistics are finite: are the"
+    ):
+        meter.add("loss", torch.tensor(float("nan")), 3)
+    names = [name for name, _ in net.named_parameters()]
+    with torch.no_grad():
+        net.weight_parameters()[0].fill_(float("inf"))
+    meter = Meter({}, CPU, net)
+    with pytest.raises(Mistake, match=rf"\(not finite: weight ({'|'.join(map(re.escape, names))})\): lower"):
+        meter.add("loss", torch.tensor(float("nan")), 4)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +24,9 @@ class Checkpoints:
     """The last few states of a run: `checkpoint.pt`, `checkpoint.previous.pt`, `checkpoint.previous2.pt` ...
 
     A state is written beside them, flushed to the disk and renamed, so that a crash at any moment leaves the
-    one before. Reading compares every part of a file with its check sum (CRC-32, in the archive that
-    `torch.save` writes) and loads tensors and plain data only, never code.
+    one before. A file is what `torch.save` writes, with the SHA-256 of all its bytes as the comment that its
+    archive may end with: `torch.load` reads it as any other. Reading compares that, and loads tensors and
+    plain data only, never code.
 
     Args:
         keep: how many are kept; never fewer than two, of which one is whole while the other is written.
@@ -55,8 +56,7 @@ class Checkpoints:
         try:
             with new.open("wb") as file:
                 torch.save({"format": FORMAT, **state}, file)
-                file.flush()
-                os.fsync(file.fileno())
+            _seal(new)
             for age in range(self.keep - 1, 0, -1):
                 if self.path(age - 1).exists():
                     os.replace(self.path(age - 1), self.path(age))
@@ -97,16 +97,45 @@ class Checkpoints:
         return None
 
 
+_SEAL = b"sha256 "
+_SEAL_LENGTH = len(_SEAL) + 64
+
+
+def _seal(path: Path) -> None:
+    """Adds the digest of an archive to its end, and sees that all of it is on the disk."""
+    with path.open("r+b") as file:
+        file.seek(-2, os.SEEK_END)  # how long the comment is, which is the last field where there is none
+        file.write(_SEAL_LENGTH.to_bytes(2, "little"))
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0, os.SEEK_END)
+        file.write(_SEAL + digest.encode("ascii"))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sealed(path: Path) -> bool:
+    """Whether a file ends with its digest. Raises ValueError where that is of something else."""
+    left, found = path.stat().st_size - _SEAL_LENGTH, hashlib.sha256()
+    with path.open("rb") as file:
+        while left > 0 and (part := file.read(min(left, 2**20))):
+            found.update(part)
+            left -= len(part)
+        seal = file.read()
+    if not seal.startswith(_SEAL):
+        return False
+    if seal != _SEAL + found.hexdigest().encode("ascii"):
+        raise ValueError("it is damaged")
+    return True
+
+
 def _read(path: Path) -> dict[str, Any]:
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise ValueError(f"{damaged} is damaged")
+    sealed = _sealed(path)
     state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict):
         raise ValueError("it is no checkpoint of a run")
     version = state.setdefault("format", 1)
-    if type(version) is not int or (version == FORMAT and not state.keys() >= _KEYS):
+    if type(version) is not int or (version == FORMAT and not (sealed and state.keys() >= _KEYS)):
         raise ValueError("it is no checkpoint of a run")
     return state
 
