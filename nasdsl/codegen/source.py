@@ -18,7 +18,7 @@ from nasdsl.ir.nodes import Loc
 _TAKEN = """
 ACTIVATION DECISIONS LIFTED OWNERS RESOLUTION SIZES SPARSE T_destination add_module alive apply
 architecture_parameters auxiliary auxiliary_head bfloat16 bind buffers call_super_init children clear
-compile cpu cuda derive double drop_path_prob dump_patches eval extra_repr fit float forward get_buffer
+compile cpu cuda derive double draws drop_path_prob dump_patches eval extra_repr fit float forward get_buffer
 get_extra_state get_parameter get_submodule groups half ipu items keys lifted load_state_dict logits
 mixing modules mtia named_buffers named_children named_modules named_parameters noise_temperature
 owner parameters path pop prune pruned random register_backward_hook register_buffer

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from nasdsl.runtime.activation import At, Weights, mean_weights
 from nasdsl.runtime.projection import picks
 from nasdsl.runtime.rows import Group, Row, parameters_of
+from nasdsl.runtime.standalone.draws import Draws
 from nasdsl.runtime.topology import NodeTopology
 
 Choices = dict[str, Union[str, tuple[str, ...]]]
@@ -56,6 +57,8 @@ class SupernetBase(nn.Module):
     """Temperature of noisy logits (gumbel, concrete); the search loop sets it every epoch."""
     random: bool = True
     """Whether activations that are drawn are drawn in training; evaluation takes their mean."""
+    draws: Draws = Draws()
+    """What of several processes draws the noise of variables alike."""
 
     def mixing(self) -> dict[str, dict[str, Weights]]:
         """The weights of every mixed operation, by owner and by vector, from the variables.
@@ -64,7 +67,8 @@ class SupernetBase(nn.Module):
         """
         at = At(self.temperature, self.noise_temperature, self.random and self.training)
         # A few numbers: autocast would save nothing and round the marginals.
-        with torch.autocast(next(self.variables.parameters()).device.type, enabled=False):
+        kind = next(self.variables.parameters()).device.type
+        with torch.autocast(kind, enabled=False), self.draws.agreed():
             return {owner: self.variables[key](at) for owner, key in self.OWNERS.items()}
 
     def architecture_parameters(self) -> list[nn.Parameter]:

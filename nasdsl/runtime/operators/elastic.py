@@ -18,6 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasdsl.runtime.standalone.synced import batch_norm
+from nasdsl.runtime.standalone.team import Team, synced
+
 
 def cut(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
     """A view of `weight` with `shape`: the first of two axes, the middle of the axes of a kernel."""
@@ -143,8 +146,13 @@ class ElasticDepthwise(_Filters):
 
 
 class ElasticBatchNorm(Elastic):
-    """Batch normalisation of the channels that come in; statistics of the others stay."""
+    """Batch normalisation of the channels that come in; statistics of the others stay.
 
+    Attributes:
+        team: the processes over whose rows it takes statistics; None for its own.
+    """
+
+    team: Team | None = None
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
@@ -176,6 +184,9 @@ class ElasticBatchNorm(Elastic):
         weight = None if self.weight is None else self.weight[:c]
         bias = None if self.bias is None else self.bias[:c]
         mean, var = self.running_mean[:c], self.running_var[:c]
+        team = synced(self)
+        if team is not None and self.training:
+            return batch_norm(x, team, (mean, var), (weight, bias), factor, self.eps)
         return F.batch_norm(x, mean, var, weight, bias, self.training, factor, self.eps)
 
 

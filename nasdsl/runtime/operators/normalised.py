@@ -23,7 +23,9 @@ Statistics are of centred rows: the form E[z z'] - m m' loses three digits where
 is a hundred times the deviation. Under autocast images are in its format, statistics and all
 sums over pixels in float32 (`nasdsl.runtime.operators.precision`).
 
-`torch.compile` sees the same algebra as plain operations: it makes the backward pass itself.
+`torch.compile` sees the same algebra as plain operations: it makes the backward pass itself. So does
+autograd where the statistics are those of the rows of several processes
+(`nasdsl.runtime.standalone.synced`): means and covariances are summed over them.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ from torch import Tensor, nn
 
 from nasdsl.runtime.operators.derivatives import once, traced
 from nasdsl.runtime.operators.precision import LOW, dot, image_format, product, wide, without_autocast
+from nasdsl.runtime.standalone.synced import summed
+from nasdsl.runtime.standalone.team import Team, synced
 
 Rows = Tensor
 """An image (B, C, H, W) as rows (B*H*W, C)."""
@@ -59,16 +63,29 @@ class _Maps:
     Attributes:
         z: centred inputs, (k, n, C).
         scaled: the rescaled filters V, (k, D, C).
+        n: rows that the statistics are of, those of all processes of a team.
     """
 
-    def __init__(self, inputs: Sequence[Tensor], weight: Tensor, eps: float, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        inputs: Sequence[Tensor],
+        weight: Tensor,
+        eps: float,
+        dtype: torch.dtype,
+        team: Team | None = None,
+    ) -> None:
         count = len(inputs)
         self.weight = weight.view(count, -1, weight.shape[1])
-        self.z, self.mean = (_traced if torch.is_grad_enabled() else _centred)(inputs, dtype)
-        self._statistics(eps)
+        if team is None:
+            self.z, self.mean = (_traced if torch.is_grad_enabled() else _centred)(inputs, dtype)
+        else:
+            self.z, self.mean = _traced(inputs, dtype, team)
+        self.n = self.z.shape[1] * (1 if team is None else team.world)
+        self._statistics(eps, team)
 
-    def _statistics(self, eps: float) -> None:
-        self.covariance = product(self.z.transpose(1, 2), self.z) / self.z.shape[1]
+    def _statistics(self, eps: float, team: Team | None) -> None:
+        squares = product(self.z.transpose(1, 2), self.z)
+        self.covariance = (squares if team is None else summed(squares, team)) / self.n
         self.spread = torch.bmm(self.weight, self.covariance)  # W S, (k, D, C)
         self.variance = (self.spread * self.weight).sum(2).clamp_min(0)
         self.inverse = (self.variance + eps).rsqrt()
@@ -78,7 +95,7 @@ class _Maps:
         """The running statistics, as batch norm moves them: the variance with n / (n - 1)."""
         if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
             return
-        n = self.z.shape[1]
+        n = self.n
         mean = torch.bmm(self.weight, self.mean.unsqueeze(2)).flatten().detach()
         if bias is not None:
             mean = mean + bias.detach()
@@ -115,10 +132,12 @@ def _centred_together(inputs: Sequence[Tensor], dtype: torch.dtype) -> tuple[Ten
     return z.view(-1, count, channels).transpose(0, 1), mean.view(count, channels)
 
 
-def _traced(inputs: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The same, for autograd to follow."""
+def _traced(inputs: Sequence[Tensor], dtype: torch.dtype, team: Team | None = None) -> tuple[Tensor, Tensor]:
+    """The same, for autograd to follow; with a team the means are those of the rows of all processes."""
     flats = [rows(x) for x in inputs]
     means = [flat.mean(0, dtype=wide(flat.dtype)) for flat in flats]
+    if team is not None:
+        means = list((summed(torch.stack(means), team) / team.world).unbind())
     centred = [(flat - mean).to(dtype) for flat, mean in zip(flats, means, strict=True)]
     return torch.stack(centred, 1).transpose(0, 1), torch.stack(means)
 
@@ -278,10 +297,12 @@ class _Each(torch.autograd.Function):
 
 
 def _sum(plain: int, norm: nn.BatchNorm2d, conv: nn.Conv2d, factors: Tensor, *x: Tensor) -> Tensor:
-    """`_Sum`, or what `torch.compile` can follow."""
-    _several(x[plain])
+    """`_Sum`, or what `torch.compile` and several processes can follow."""
+    team = synced(norm)
+    if team is None:
+        _several(x[plain])
     dtype = image_format(x[plain])
-    if traced():
+    if traced() or team is not None:
         return _sum_traced(plain, norm, conv, dtype, factors, *x)
     with _own_formats(x[0]):
         made: Tensor = _Sum.apply(plain, norm, conv.bias, dtype, factors, conv.weight, *x)  # type: ignore[no-untyped-call]
@@ -292,7 +313,7 @@ def _sum_traced(
     plain: int, norm: nn.BatchNorm2d, conv: nn.Conv2d, dtype: torch.dtype, factors: Tensor, *x: Tensor
 ) -> Tensor:
     with torch.autocast(x[0].device.type, enabled=False):
-        maps = _Maps(x[plain:], conv.weight, norm.eps, dtype)
+        maps = _Maps(x[plain:], conv.weight, norm.eps, dtype, synced(norm))
         maps.update(norm, conv.bias)
         return image(_with_terms(maps, factors, x[:plain]), x[0])
 
@@ -300,10 +321,12 @@ def _sum_traced(
 def _each(
     norm: nn.BatchNorm2d, conv: nn.Conv2d, relu: bool, inputs: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
-    """`_Each`, or what `torch.compile` can follow."""
-    _several(inputs[0])
+    """`_Each`, or what `torch.compile` and several processes can follow."""
+    team = synced(norm)
+    if team is None:
+        _several(inputs[0])
     dtype = image_format(inputs[0])
-    if traced():
+    if traced() or team is not None:
         return _each_traced(norm, conv, relu, dtype, inputs)
     with _own_formats(inputs[0]):
         made: tuple[Tensor, ...] = _Each.apply(norm, conv.bias, relu, dtype, conv.weight, *inputs)  # type: ignore[no-untyped-call]
@@ -314,7 +337,7 @@ def _each_traced(
     norm: nn.BatchNorm2d, conv: nn.Conv2d, relu: bool, dtype: torch.dtype, inputs: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
     with torch.autocast(inputs[0].device.type, enabled=False):
-        maps = _Maps(inputs, conv.weight, norm.eps, dtype)
+        maps = _Maps(inputs, conv.weight, norm.eps, dtype, synced(norm))
         maps.update(norm, conv.bias)
         made = torch.bmm(maps.z, maps.scaled.transpose(1, 2).to(dtype))
         return tuple(image(torch.relu(part) if relu else part, inputs[0]) for part in made)

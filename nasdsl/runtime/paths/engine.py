@@ -2,8 +2,9 @@
 
 Takes batches, returns losses; the script that uses it holds the order of the loop. Invariant:
 everything that a later step depends on is in `state_dict`, so a run that is continued takes the steps
-that it would have taken; a step moves the tensors that its paths run and no others. Of a tensor that a path
-uses a part of, momentum and decay move the whole, as in the published code of elastic supernets.
+that it would have taken, whatever the number of processes; a step moves the tensors that its paths run and
+no others. Of a tensor that a path uses a part of, momentum and decay move the whole, as in the published
+code of elastic supernets.
 
 Sources: SPOS (Guo et al., ECCV 2020), FairNAS (Chu et al., ICCV 2021), the sandwich rule with in-place
 distillation (BigNAS, ECCV 2020; AttentiveNAS's code), Cream (NeurIPS 2020).
@@ -26,7 +27,9 @@ from nasdsl.runtime.paths.released import Released
 from nasdsl.runtime.paths.sampling import Draw, Sandwich, make_sampler
 from nasdsl.runtime.paths.supernet import PathSupernet
 from nasdsl.runtime.standalone.basics import Mistake
+from nasdsl.runtime.standalone.draws import Draws
 from nasdsl.runtime.standalone.recipe import decay_groups, make_sgd
+from nasdsl.runtime.standalone.team import ALONE, Team
 
 
 class PathEngine:
@@ -35,6 +38,7 @@ class PathEngine:
     Attributes:
         board: Cream's prioritised paths; None for other methods.
         optimizer: of the weights.
+        team: the processes that train together, each with its rows of a batch. They draw the same paths.
     """
 
     def __init__(
@@ -44,9 +48,12 @@ class PathEngine:
         draw: Draw,
         classes: int,
         cast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        team: Team = ALONE,
+        seed: int = 0,
     ) -> None:
         s = settings
         self.net, self.settings, self.draw, self.cast = net, s, draw, cast
+        self.team, self.draws = team, Draws(team, seed)
         self.sampler = make_sampler(s, draw)
         decay = s["weight_decay"]
         parameters = net.parameters() if s["decay_norms"] else decay_groups(net, decay)
@@ -60,7 +67,7 @@ class PathEngine:
                 )
             self.board = Board(s["board_size"], s["board_margin"], repeats=s["legacy"])
             shape = (net, s["board_images"], classes, s["meta_lr"])
-            self.matching = Released(*shape, self.optimizer) if s["legacy"] else Matching(*shape)
+            self.matching = Released(*shape, self.optimizer, team) if s["legacy"] else Matching(*shape, team)
         if s["distillation"] == "inplace" and not isinstance(self.sampler, Sandwich):
             raise Mistake("distillation=inplace needs sampler=sandwich: the largest path teaches")
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -83,12 +90,13 @@ class PathEngine:
         """
         self._rate((self.epoch + done) / self.settings["epochs"])
         paths = self.sampler.next()
-        if self.board is not None:
-            losses = [self._taught_step(path, batch) for path in paths]
-        else:
-            losses = self._plain_step(paths, batch)
+        with self.draws.own(self.steps):
+            if self.board is not None:
+                loss = torch.stack([self._taught_step(path, batch) for path in paths]).mean()
+            else:
+                loss = self._plain_step(paths, batch)
         self.steps += 1
-        return torch.stack(losses).mean()
+        return loss
 
     def _rate(self, position: float) -> None:
         """Linear to zero over the whole run, each step."""
@@ -98,14 +106,18 @@ class PathEngine:
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=self.settings["smoothing"])
 
-    def _descend(self) -> None:
+    def _descend(self, loss: Tensor) -> Tensor:
+        """The step of the optimiser; returns the loss of the whole batch."""
+        learned = [p for group in self.optimizer.param_groups for p in group["params"]]
+        loss = self.team.reduced(self.net, learned, loss)
         if self.settings["clip"] > 0:
             moved = [p for p in self.net.parameters() if p.grad is not None]
             nn.utils.clip_grad_norm_(moved, self.settings["clip"])
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        return loss
 
-    def _plain_step(self, paths: list[Choices], batch: Batch) -> list[Tensor]:
+    def _plain_step(self, paths: list[Choices], batch: Batch) -> Tensor:
         """The gradients of all paths on one batch, summed (uniform and bins: averaged), then one step."""
         x, y = batch
         share = 1.0 if self.settings["sampler"] in ("fair", "sandwich") else 1.0 / len(paths)
@@ -120,8 +132,7 @@ class PathEngine:
             losses.append(loss.detach())
             if taught is None and self.settings["distillation"] == "inplace":
                 taught = probabilities(logits.detach())
-        self._descend()
-        return losses
+        return self._descend(torch.stack(losses).mean())
 
     # --- Cream ---------------------------------------------------------------
 
@@ -150,8 +161,11 @@ class PathEngine:
             if s["meta"] != "off" and self.steps % s["meta_interval"] == 0:
                 groups = self.optimizer.param_groups[:1], matching.optimizer.param_groups[-1:]
                 (group,) = groups[s["meta_rate"] == "meta"]
-                matching.meta_step(board, path, batch, group["lr"], s["meta"], self._loss)
-            teacher = matching.teacher(board, path)
+                first = self.team.head(x, 2 * matching.count), self.team.head(y, 2 * matching.count)
+                with self.draws.agreed():
+                    matching.meta_step(board, path, first, group["lr"], s["meta"], self._loss)
+            with self.draws.agreed():
+                teacher = matching.teacher(board, path)
         self.net.set_architecture(path)
         with self.cast():
             logits = self.net(self.net.fit(x))
@@ -162,22 +176,35 @@ class PathEngine:
                 loss = matching.total(rho, soft_cross_entropy(logits, lesson), loss)
                 self.net.set_architecture(path)
         loss.backward()  # type: ignore[no-untyped-call]
-        self._descend()
+        loss = self._descend(loss.detach())
         if self.epoch > self.start:
             self._offer(path, batch, logits.detach(), lesson)
-        return loss.detach()
+        return loss
 
     def _offer(self, path: Choices, batch: Batch, logits: Tensor, lesson: Tensor | None) -> None:
         board, matching = self._cream()
         x, y = batch
         n = self.settings["board_images"]
-        accuracy = 100.0 * float((logits.argmax(1) == y).float().mean())
-        stored = matching.stored(probabilities(logits), lesson)
+        right, count = self.team.total(int((logits.argmax(1) == y).sum()), len(y))
+        stored = self.team.head(matching.stored(probabilities(logits), lesson), n)
+        images = self.team.head(x, n)
+        cost = self.draw.cost(path)
         board.offer(
-            Entry(accuracy, self.draw.cost(path), self.steps, dict(path), x[:n].clone(), stored[:n].clone())
+            Entry(100.0 * right / count, cost, self.steps, dict(path), images.clone(), stored.clone())
         )
 
     # --- records -------------------------------------------------------------
+
+    def agree(self) -> None:
+        """Raises Mistake on every process unless supernet, board and meta-network are the same on all."""
+        state: dict[str, Tensor] = dict(self.net.state_dict())
+        board, matching = self.board, self.matching
+        if board is not None and matching is not None:
+            state |= {f"meta.{name}": tensor for name, tensor in matching.network.state_dict().items()}
+            for place, entry in enumerate(board.entries):
+                state[f"board[{place}]"] = torch.tensor([entry.accuracy, entry.number], dtype=torch.float64)
+                state[f"board[{place}].probabilities"] = entry.probabilities
+        self.team.agree(list(state), list(state.values()))
 
     def record(self) -> dict[str, Any]:
         """What an epoch's line of the log says beside the losses."""

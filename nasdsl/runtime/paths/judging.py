@@ -8,6 +8,7 @@ Why: the statistics of a shared batch norm are those of all paths that were trai
 The definition is a reconstruction: the statistics of every batch norm on the path start anew and are the
 mean over the given batches (batch means, and batch variances, each batch alike), everything else in
 evaluation mode. The released SPOS code takes an exponential average instead, which forgets most batches.
+Of several processes each takes whole batches of its own, so a path is worth the same.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from nasdsl.runtime.operators.elastic import batch_norms
 from nasdsl.runtime.paths.supernet import PathSupernet
 from nasdsl.runtime.search.undisturbed import undisturbed
 from nasdsl.runtime.standalone.data import Stream
+from nasdsl.runtime.standalone.team import ALONE, Team
 
 Batch = tuple[Tensor, Tensor]
 Cast = Callable[[], AbstractContextManager[Any]]
@@ -41,17 +43,22 @@ def looking_at(net: PathSupernet, path: Mapping[str, Any]) -> Iterator[None]:
 
 @contextmanager
 def recalibrated(
-    net: PathSupernet, path: Mapping[str, Any], batches: Sequence[Batch], cast: Cast = nullcontext
+    net: PathSupernet,
+    path: Mapping[str, Any],
+    batches: Sequence[Batch],
+    cast: Cast = nullcontext,
+    team: Team = ALONE,
 ) -> Iterator[None]:
     """The supernet in evaluation mode at a path, with the path's own statistics; undone at the end.
 
     Args:
         batches: training images, none of those that judge; without any, statistics stay as they are.
         cast: the precision that statistics are taken in: that in which the path is judged.
+        team: the processes among which the batches are divided.
     """
     norms = batch_norms(net)
     momenta = [n.momentum for n in norms]
-    with looking_at(net, path), undisturbed(net):
+    with looking_at(net, path), undisturbed(net), team.separate():
         net.eval()
         if batches:
             for norm in norms:
@@ -60,9 +67,11 @@ def recalibrated(
                 norm.train()
             try:
                 with torch.no_grad():
-                    for x, _ in batches:
+                    for index in range(len(batches))[team.rows]:
+                        x, _ = batches[index]
                         with cast():
                             net(net.fit(x))
+                    _together(norms, len(batches), team)
             finally:
                 for norm, momentum in zip(norms, momenta, strict=True):
                     norm.momentum = momentum
@@ -70,14 +79,32 @@ def recalibrated(
         yield
 
 
+def _together(norms: Sequence[Any], count: int, team: Team) -> None:
+    """Averages over the batches of each process become averages over all of them."""
+    if team.world == 1:
+        return
+    share = len(range(count)[team.rows]) * team.world / count
+    statistics = [b for n in norms for b in (n.running_mean, n.running_var) if b is not None]
+    for buffer, mean in zip(statistics, team.means([b.double() * share for b in statistics]), strict=True):
+        buffer.copy_(mean)
+
+
 @torch.no_grad()
-def correct(net: PathSupernet, batches: Sequence[Batch], cast: Cast = nullcontext) -> float:
-    """Part of the examples that are classified rightly, as the network stands."""
+def correct(
+    net: PathSupernet, batches: Sequence[Batch], cast: Cast = nullcontext, team: Team = ALONE
+) -> float:
+    """Part of the examples that are classified rightly, as the network stands.
+
+    Args:
+        team: the processes among which the batches are divided.
+    """
     right, count = 0, 0
-    for x, y in batches:
+    for index in range(len(batches))[team.rows]:
+        x, y = batches[index]
         with cast():
             right += int((net(net.fit(x)).argmax(1) == y).sum())
         count += len(y)
+    right, count = team.total(right, count)
     return right / count
 
 
@@ -109,15 +136,17 @@ class Judge:
         calibration: Sequence[Batch],
         held_out: Sequence[Batch],
         cast: Cast = nullcontext,
+        team: Team = ALONE,
     ) -> None:
         self.net, self.calibration, self.held_out, self.cast = net, calibration, held_out, cast
+        self.team = team
         self.looks = 0
 
     def accuracy(self, path: Mapping[str, Any]) -> float:
         """Accuracy of a path on the held-out batches, 0 to 1."""
         self.looks += 1
-        with recalibrated(self.net, path, self.calibration, self.cast):
-            return correct(self.net, self.held_out, self.cast)
+        with recalibrated(self.net, path, self.calibration, self.cast, self.team):
+            return correct(self.net, self.held_out, self.cast, self.team)
 
 
 __all__ = ["Judge", "Peeked", "correct", "looking_at", "recalibrated"]

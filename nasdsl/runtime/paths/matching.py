@@ -7,6 +7,9 @@ nor its weights.
     m_k = M(softmax(f(x_k; W, a)) - p_k),  teacher = argmax_k m_k,  rho = sigmoid(m_teacher)
     L = (rho CE(teacher, f) + (2 - rho) CE(labels, f)) / 2
 
+Several processes compute all of this alike, on the same images, and what decides is averaged; only the
+lesson is about the rows that a process has.
+
 Cream of the Crop, section 3.2, equations 3 to 6; M is one linear layer (released code).
 `nasdsl.runtime.paths.released` is what that code computes instead.
 """
@@ -26,6 +29,7 @@ from nasdsl.runtime.paths.board import Board
 from nasdsl.runtime.paths.choices import Choices
 from nasdsl.runtime.paths.supernet import PathSupernet
 from nasdsl.runtime.search.undisturbed import kept
+from nasdsl.runtime.standalone.team import ALONE, Team
 
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -79,12 +83,13 @@ class Matching:
 
     Attributes:
         count: images that an entry of the board keeps (n).
+        team: the processes that train together.
     """
 
     optimizer: torch.optim.Optimizer
 
-    def __init__(self, net: PathSupernet, count: int, classes: int, lr: float) -> None:
-        self.net, self.count = net, count
+    def __init__(self, net: PathSupernet, count: int, classes: int, lr: float, team: Team = ALONE) -> None:
+        self.net, self.count, self.team = net, count, team
         reference = next(net.parameters())
         self.network = nn.Linear(count * classes, 1).to(reference.device, reference.dtype)
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr)
@@ -96,7 +101,8 @@ class Matching:
         """M of every entry, (K,), with a gradient for M and none for the supernet. Leaves the path set."""
         known = board.probabilities()
         self.net.set_architecture(path)
-        found = probabilities(self._logits(board.images())).view_as(known)
+        with self.team.separate():
+            found = probabilities(self._logits(board.images())).view_as(known)
         scores: Tensor = self.network((found - known).flatten(1).to(self.network.weight.dtype)).squeeze(1)
         return scores
 
@@ -110,8 +116,12 @@ class Matching:
     def teacher(self, board: Board, path: Choices) -> tuple[int, Tensor]:
         """The entry that teaches a path, and rho, shape (). Leaves the path set."""
         scores = self.scores(board, path)
-        best = int(scores.argmax())
+        best = self.highest(scores)
         return best, torch.sigmoid(scores[best])
+
+    def highest(self, scores: Tensor) -> int:
+        """The entry of the highest score (K,), the same on all processes."""
+        return int(self.team.means([scores.detach()])[0].argmax())
 
     @torch.no_grad()
     def lesson(self, board: Board, teacher: int, x: Tensor) -> Tensor:
@@ -142,16 +152,17 @@ class Matching:
         The step of the weights is undone. Exact, without a second derivative: W' is linear in rho.
 
         Args:
-            batch: its first n images are x_tr, the next n x_val.
+            batch: its first n images are x_tr, the next n x_val; the same images on all processes.
             rate: of the inner step.
             form: what of W' depends on theta: `full`, all of it; `first`, the first tensor of the path
                 alone, which is what the released code comes down to.
         """
         x_train, x_valid, y_valid = halves(batch, self.count)
         teacher, rho = self.teacher(board, path)
-        taught = self.lesson(board, teacher, x_train)
+        with self.team.separate():
+            taught = self.lesson(board, teacher, x_train)
         self.net.set_architecture(path)
-        with still(self.norms):
+        with still(self.norms), self.team.separate():
             direction = gradients(soft_cross_entropy(self.net(self.net.fit(x_train)), taught), self.net)
             with kept(direction):
                 _descend(direction, rate * rho.detach())
@@ -161,6 +172,7 @@ class Matching:
         slope = -rate * torch.stack([(after[w] * direction[w]).sum() for w in moved]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         rho.backward(slope.to(rho.dtype))  # type: ignore[no-untyped-call]
+        self.team.mean_(p.grad for p in self.network.parameters() if p.grad is not None)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return float(found.detach())

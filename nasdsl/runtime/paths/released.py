@@ -39,6 +39,7 @@ from nasdsl.runtime.paths.matching import (
     soft_cross_entropy,
 )
 from nasdsl.runtime.paths.supernet import PathSupernet
+from nasdsl.runtime.standalone.team import ALONE, Team
 
 
 class Released(Matching):
@@ -49,9 +50,15 @@ class Released(Matching):
     """
 
     def __init__(
-        self, net: PathSupernet, count: int, classes: int, lr: float, optimizer: torch.optim.Optimizer
+        self,
+        net: PathSupernet,
+        count: int,
+        classes: int,
+        lr: float,
+        optimizer: torch.optim.Optimizer,
+        team: Team = ALONE,
     ) -> None:
-        super().__init__(net, count, classes, lr)
+        super().__init__(net, count, classes, lr, team)
         self.optimizer = optimizer
         optimizer.add_param_group({"params": list(self.network.parameters()), "lr": lr, "weight_decay": 0.0})
 
@@ -61,7 +68,7 @@ class Released(Matching):
     def teacher(self, board: Board, path: Choices) -> tuple[int, Tensor]:
         """See `Matching.teacher`; traps 1 and 10."""
         scores = self.scores(board, path)
-        return int(scores.argmax()), torch.sigmoid(-scores[-1])
+        return self.highest(scores), torch.sigmoid(-scores[-1])
 
     @torch.no_grad()
     def lesson(self, board: Board, teacher: int, x: Tensor) -> Tensor:
@@ -88,12 +95,14 @@ class Released(Matching):
         x_train, x_valid, y_valid = halves(batch, self.count)
         with twice(), torch.autograd.graph.saved_tensors_hooks(torch.clone, _as_it_is):
             teacher, rho = self.teacher(board, path)
-            logits = self.net(self.net.fit(x_train))
-            taught = self.lesson(board, teacher, x_train)
+            with self.team.separate():
+                logits = self.net(self.net.fit(x_train))
+                taught = self.lesson(board, teacher, x_train)
             inner = gradients(rho * soft_cross_entropy(logits, taught), self.net, create_graph=True)
         self._step({w: g.detach() for w, g in inner.items()})
         self.net.set_architecture(path)
-        found = loss(self.net(self.net.fit(x_valid)), y_valid)
+        with self.team.separate():
+            found = loss(self.net(self.net.fit(x_valid)), y_valid)
         after = gradients(found, self.net)
         moved = list(inner)[:1] if form == "first" else list(inner)
         theta = list(self.network.parameters())
@@ -106,7 +115,7 @@ class Released(Matching):
     def _step(self, found: Mapping[nn.Parameter, Tensor]) -> None:
         """The optimiser with these gradients, clipped to norm 1; parameters without one stay."""
         self.optimizer.zero_grad(set_to_none=True)
-        for parameter, gradient in found.items():
+        for (parameter, _), gradient in zip(found.items(), self.team.means(found.values()), strict=True):
             parameter.grad = gradient.clone()
         nn.utils.clip_grad_norm_(list(found), 1.0)
         self.optimizer.step()

@@ -7,6 +7,9 @@ of the variables (second order apart); none leaves gradients behind.
 DARTS (Liu et al., ICLR 2019), section 2.3 with xi = 0: the variables descend the
 validation loss at the present weights, the weights the training loss at the
 present variables. The reference code computes both gradients in both steps.
+
+Of several processes each has its rows of a batch; gradients are averaged after the backward pass, before
+anything looks at them, so a step is that of the whole batch.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from nasdsl.runtime.search.schedule import split
 from nasdsl.runtime.standalone.basics import Mistake
 from nasdsl.runtime.standalone.data import Data, Stream, divide, open_stream
 from nasdsl.runtime.standalone.recipe import make_sgd
+from nasdsl.runtime.standalone.team import ALONE, Team
 from nasdsl.runtime.supernet import SupernetBase
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -33,7 +37,9 @@ TURNS = {"architecture-first": ("variables", "weights"), "weights-first": ("weig
 """The setting `order`: who steps first on a pair of batches."""
 
 
-def search_streams(data: Data, settings: Mapping[str, Any], seed: int) -> tuple[Stream, Stream]:
+def search_streams(
+    data: Data, settings: Mapping[str, Any], seed: int, team: Team = ALONE
+) -> tuple[Stream, Stream]:
     """One part of the training set for the weights, the rest for the variables."""
     flags = {name: settings[name] for name in ("augment", "pad", "flip")}
     fraction = settings["train_fraction"]
@@ -41,7 +47,7 @@ def search_streams(data: Data, settings: Mapping[str, Any], seed: int) -> tuple[
         fraction = split(settings["weight_steps"])
     parts = divide(data.train, fraction, seed)
     first, second = (
-        open_stream(part, data, settings["batch_size"], seed, name, **flags)
+        open_stream(part, data, settings["batch_size"], seed, name, team=team, **flags)
         for part, name in zip(parts, ("train", "valid"), strict=True)
     )
     return first, second
@@ -87,6 +93,7 @@ class Manner:
         accumulate: micro-batches that a batch is split into.
         clipped: the parameters whose gradient `clip` is about; None for all that step.
         watch: is told the parameters when their gradients are there, before they are clipped.
+        team: the processes that have a batch together.
     """
 
     clip: float = 0.0
@@ -94,6 +101,7 @@ class Manner:
     accumulate: int = 1
     clipped: Sequence[nn.Parameter] | None = None
     watch: Callable[[Sequence[nn.Parameter]], None] | None = None
+    team: Team = ALONE
 
 
 class Optimizer(Protocol):
@@ -149,6 +157,8 @@ def step(
                 total.backward()  # type: ignore[no-untyped-call]
             extra = None
             losses.append(loss.detach())
+        found = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        found = manner.team.reduced(net, parameters, found)
         if manner.watch is not None:
             manner.watch(parameters)
         if manner.clip > 0:
@@ -158,7 +168,7 @@ def step(
     finally:
         for parameter in others:
             parameter.requires_grad_(True)
-    return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+    return found
 
 
 def architecture_step(
@@ -170,6 +180,7 @@ def architecture_step(
     penalty: Tensor | None = None,
     cast: AbstractContextManager[Any] | None = None,
     accumulate: int = 1,
+    team: Team = ALONE,
 ) -> Tensor:
     """One step of the variables on a validation batch.
 
@@ -178,11 +189,12 @@ def architecture_step(
         loss: a mean over examples.
         penalty: a differentiable function of the variables, shape (), that is added to the loss.
         accumulate: micro-batches that the batch is split into.
+        team: see `Manner`.
 
     Returns:
         The loss without the penalty, shape (), detached.
     """
-    manner = Manner(0.0, cast or nullcontext(), accumulate)
+    manner = Manner(0.0, cast or nullcontext(), accumulate, team=team)
     return step(net, net.architecture_parameters(), batch, optimizer, loss, penalty, manner)
 
 
@@ -196,16 +208,17 @@ def weight_step(
     cast: AbstractContextManager[Any] | None = None,
     accumulate: int = 1,
     watch: Callable[[Sequence[nn.Parameter]], None] | None = None,
+    team: Team = ALONE,
 ) -> Tensor:
     """One step of the weights on a training batch, their gradient clipped to norm `clip` (0: not).
 
     Args:
-        watch: see `Manner`.
+        watch, team: see `Manner`.
 
     Returns:
         The loss, shape (), detached.
     """
-    manner = Manner(clip, cast or nullcontext(), accumulate, watch=watch)
+    manner = Manner(clip, cast or nullcontext(), accumulate, watch=watch, team=team)
     return step(net, net.weight_parameters(), batch, optimizer, loss, None, manner)
 
 
@@ -220,13 +233,14 @@ def joint_step(
     clip: float = 5.0,
     cast: AbstractContextManager[Any] | None = None,
     accumulate: int = 1,
+    team: Team = ALONE,
 ) -> Tensor:
     """One step of weights and variables on the same batch, from one backward pass (SNAS, section 2.3).
 
     Returns:
         The loss without the penalty, shape (), detached.
     """
-    manner = Manner(clip, cast or nullcontext(), accumulate, clipped=net.weight_parameters())
+    manner = Manner(clip, cast or nullcontext(), accumulate, clipped=net.weight_parameters(), team=team)
     return step(net, list(net.parameters()), batch, _Both((weights, variables)), loss, penalty, manner)
 
 
@@ -250,14 +264,21 @@ def accuracy(
     net: nn.Module,
     batches: Sequence[Batch],
     cast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    team: Team = ALONE,
 ) -> float:
-    """Share of examples that `net` labels right, in evaluation mode."""
+    """Share of examples that `net` labels right, in evaluation mode.
+
+    Args:
+        batches: whole ones, of which each process of the team looks at its own.
+    """
     training = net.training
     net.eval()
     right = total = 0
-    for x, y in batches:
+    for index in range(len(batches))[team.rows]:
+        x, y = batches[index]
         with cast():
             right += int((net(x).argmax(1) == y).sum())
         total += len(y)
     net.train(training)
+    right, total = team.total(right, total)
     return right / max(1, total)

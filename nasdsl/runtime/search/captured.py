@@ -41,12 +41,24 @@ _PENALTIES = ("beta_decay", "dirichlet_kl", "resource_weight")
 """Settings that a graph cannot hold, and why."""
 
 
-def refuse(device: torch.device, settings: Mapping[str, Any], compiled: bool, sparse: bool = False) -> None:
+def refuse(
+    device: torch.device,
+    settings: Mapping[str, Any],
+    compiled: bool,
+    sparse: bool = False,
+    processes: int = 1,
+) -> None:
     """Raises Mistake where a whole step cannot be one graph.
 
     Args:
         sparse: whether the supernet leaves candidates out that do not run.
+        processes: how many train together.
     """
+    if processes > 1:
+        raise Mistake(
+            f"--cuda-graph cannot serve {processes} processes: between a backward pass and its step they average "
+            "gradients, which no graph here holds; leave it out"
+        )
     if device.type != "cuda":
         raise Mistake(f"--cuda-graph needs a CUDA device, and this run is on {device.type}: leave it out")
     if compiled:

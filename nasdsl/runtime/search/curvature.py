@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from nasdsl.runtime.operators.derivatives import twice
 from nasdsl.runtime.search.undisturbed import kept
+from nasdsl.runtime.standalone.team import ALONE, Team
 
 Product = Callable[[Tensor], Tensor]
 """Times the Hessian: (n,) to (n,), float64 on the CPU, all parameters side by side."""
@@ -46,6 +47,7 @@ def dominant_eigenvalue(
     generator: torch.Generator,
     *,
     product: str = "finite",
+    team: Team = ALONE,
 ) -> Eigen:
     """The dominant eigenvalue of the Hessian of a loss with respect to some parameters.
 
@@ -64,8 +66,9 @@ def dominant_eigenvalue(
         generator: of the CPU.
         product: `finite` for central differences of gradients, or `exact` for second derivatives, which
             keep more than the operations of supernets do.
+        team: the processes whose losses are averaged; products are linear in them.
     """
-    times = {"finite": finite_product, "exact": exact_product}[product](loss_of, parameters)
+    own = {"finite": finite_product, "exact": exact_product}[product](loss_of, parameters)
     size = sum(p.numel() for p in parameters)
     basis: list[Tensor] = []
     images: list[Tensor] = []
@@ -76,7 +79,7 @@ def dominant_eigenvalue(
             drawn = torch.randn(size, generator=generator, dtype=torch.float64)
             direction = _orthonormal(drawn, basis)
         basis.append(direction)
-        new = times(direction)
+        (new,) = team.means([own(direction)])
         images.append(new)
     q, hq = torch.stack(basis, 1), torch.stack(images, 1)  # (n, k)
     small = q.T @ hq

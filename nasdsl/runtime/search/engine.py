@@ -2,13 +2,14 @@
 
 Takes a supernet and settings, returns losses and records; the script that uses it holds the order of
 the loop. Invariant: everything that a later step depends on is in `state_dict`, so a run that is
-continued takes the steps that it would have taken.
+continued takes the steps that it would have taken, whatever the number of processes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,11 +23,13 @@ from nasdsl.runtime.search import bilevel
 from nasdsl.runtime.search.bilevel import Batch
 from nasdsl.runtime.search.captured import Captured, TensorSteps
 from nasdsl.runtime.search.hypergradient import Unrolled
-from nasdsl.runtime.search.instruments import Instruments
+from nasdsl.runtime.search.instruments import Instruments, batch_accuracy
 from nasdsl.runtime.search.regularise import Admm, beta_decay, dirichlet_kl, proximity, resource
 from nasdsl.runtime.search.schedule import Alternate, Informed, fisher_trace
 from nasdsl.runtime.search.stopping import EarlyStop
 from nasdsl.runtime.standalone.basics import cosine, stable_seed
+from nasdsl.runtime.standalone.draws import Draws
+from nasdsl.runtime.standalone.team import ALONE, Team
 from nasdsl.runtime.supernet import Choices, SupernetBase
 from nasdsl.runtime.topology import Regulariser, temperature_at
 
@@ -97,6 +100,8 @@ class Engine:
     Attributes:
         weights, variables: the optimisers.
         warmup: epochs of weight steps only.
+        team: the processes that search together, each with its rows of a batch.
+        steps: pairs of batches so far.
     """
 
     def __init__(
@@ -105,8 +110,11 @@ class Engine:
         settings: Mapping[str, Any],
         cast: Callable[[], AbstractContextManager[Any]] = nullcontext,
         seed: int = 0,
+        team: Team = ALONE,
     ) -> None:
-        self.net, self.settings, self.cast = net, settings, cast
+        self.net, self.settings, self.cast, self.team = net, settings, cast, team
+        self.draws = net.draws = Draws(team, seed)
+        self.steps = 0
         self.weights = bilevel.weight_optimizer(net, settings)
         self.variables = bilevel.variable_optimizer(net, settings)
         self.warmup = bilevel.warmup_length(settings)
@@ -118,7 +126,7 @@ class Engine:
         else:
             self.schedule = Alternate(int(settings["weight_steps"]))
         self.penalties = Penalties(net, settings)
-        self.instruments = _instruments(net, settings, self.warmup, seed)
+        self.instruments = _instruments(net, settings, self.warmup, seed, team)
         self.epoch = 0
         self._graphs: Captured | None = None
         self._stepped = False
@@ -154,6 +162,7 @@ class Engine:
         """
         self.penalties.position = (self.epoch + done) / self.settings["epochs"]
         self._stepped = False
+        self.steps += 1
         if self.epoch < self.warmup:
             return ("weights",)
         if self.settings["level"] == "single":
@@ -169,15 +178,17 @@ class Engine:
         if self._graphs is not None:
             return self._graphs.weight_step(batch)
         s = self.settings
-        return bilevel.weight_step(
-            self.net,
-            batch,
-            self.weights,
-            clip=s["clip"],
-            cast=self.cast(),
-            accumulate=s["accumulate"],
-            watch=self._watch if isinstance(self.schedule, Informed) else None,
-        )
+        with self.draws.own("weights", self.steps):
+            return bilevel.weight_step(
+                self.net,
+                batch,
+                self.weights,
+                clip=s["clip"],
+                cast=self.cast(),
+                accumulate=s["accumulate"],
+                watch=self._watch if isinstance(self.schedule, Informed) else None,
+                team=self.team,
+            )
 
     def variable_step(self, valid: Batch, train: Batch) -> Tensor:
         """One step of the variables; returns the loss, shape ().
@@ -189,17 +200,19 @@ class Engine:
         if self._graphs is not None:
             return self._graphs.architecture_step(valid)
         s = self.settings
-        if s["hypergradient"] == "first":
-            loss = bilevel.architecture_step(
-                self.net,
-                valid,
-                self.variables,
-                penalty=self.penalties.total(),
-                cast=self.cast(),
-                accumulate=s["accumulate"],
-            )
-        else:
-            loss = self._unrolled_step(valid, train)
+        with self.draws.own("variables", self.steps):
+            if s["hypergradient"] == "first":
+                loss = bilevel.architecture_step(
+                    self.net,
+                    valid,
+                    self.variables,
+                    penalty=self.penalties.total(),
+                    cast=self.cast(),
+                    accumulate=s["accumulate"],
+                    team=self.team,
+                )
+            else:
+                loss = self._unrolled_step(valid, train)
         self.penalties.stepped()
         return loss
 
@@ -207,16 +220,18 @@ class Engine:
         """One step of both on one batch; returns the loss, shape ()."""
         self._stepped = True
         s = self.settings
-        loss = bilevel.joint_step(
-            self.net,
-            batch,
-            self.weights,
-            self.variables,
-            penalty=self.penalties.total(),
-            clip=s["clip"],
-            cast=self.cast(),
-            accumulate=s["accumulate"],
-        )
+        with self.draws.own("both", self.steps):
+            loss = bilevel.joint_step(
+                self.net,
+                batch,
+                self.weights,
+                self.variables,
+                penalty=self.penalties.total(),
+                clip=s["clip"],
+                cast=self.cast(),
+                accumulate=s["accumulate"],
+                team=self.team,
+            )
         self.penalties.stepped()
         return loss
 
@@ -228,7 +243,8 @@ class Engine:
 
     def _unrolled_step(self, valid: Batch, train: Batch) -> Tensor:
         s, variables = self.settings, self.net.architecture_parameters()
-        unrolled = Unrolled(self.net, self.weights, F.cross_entropy, self.cast, s["finite_radius"])
+        radius = s["finite_radius"]
+        unrolled = Unrolled(self.net, self.weights, F.cross_entropy, self.cast, radius, self.team)
         loss, gradients = unrolled.gradients(train, valid, s["hypergradient"])
         penalty = self.penalties.total()
         if penalty is not None:
@@ -245,6 +261,17 @@ class Engine:
             self.schedule.observe(float(fisher_trace(parameters)))
 
     # --- records -------------------------------------------------------------
+
+    def agree(self) -> None:
+        """Raises Mistake on every process unless supernet, dual variables and schedule are the same on all."""
+        state: dict[str, Tensor] = dict(self.net.state_dict())
+        admm = self.penalties.admm
+        if admm is not None:
+            state |= {f"admm.z.{i}": z for i, z in enumerate(admm.z.values())}
+            state |= {f"admm.u.{i}": u for i, u in enumerate(admm.u.values())}
+        schedule = list(self.schedule.state_dict().values())
+        state["schedule"] = torch.tensor(schedule, dtype=torch.float64)
+        self.team.agree(list(state), list(state.values()))
 
     def measure(self, held_out: Sequence[Batch]) -> dict[str, float]:
         """The instruments after an epoch, and what the schedule decided; see `Instruments`."""
@@ -270,6 +297,7 @@ class Engine:
         """What a checkpoint keeps, beside the supernet."""
         admm = self.penalties.admm
         return {
+            "steps": self.steps,
             "weights": self.weights.state_dict(),
             "variables": self.variables.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -279,6 +307,7 @@ class Engine:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues where `state_dict` was taken."""
+        self.steps = state["steps"]
         self.weights.load_state_dict(state["weights"])
         self.variables.load_state_dict(state["variables"])
         self.schedule.load_state_dict(state["schedule"])
@@ -293,7 +322,9 @@ def _temperature(settings: Mapping[str, Any], prefix: str, epoch: int) -> float:
     return temperature_at(schedule, start, end, epoch, settings["epochs"])
 
 
-def _instruments(net: SupernetBase, settings: Mapping[str, Any], warmup: int, seed: int) -> Instruments:
+def _instruments(
+    net: SupernetBase, settings: Mapping[str, Any], warmup: int, seed: int, team: Team
+) -> Instruments:
     choices = [d for d in net.DECISIONS if d["kind"] == "op" and d.get("parameter") is not None]
     rule = settings["early_stop"]
     first = max(warmup + 1, 11) if rule == "eigenvalue" else warmup + 1
@@ -302,8 +333,10 @@ def _instruments(net: SupernetBase, settings: Mapping[str, Any], warmup: int, se
         {d["path"]: frozenset(d["skips"]) for d in choices},
         torch.Generator().manual_seed(stable_seed(seed, "instruments")),
         EarlyStop(rule, start=first),
+        accuracy=partial(batch_accuracy, team=team),
         iterations=settings["hessian_iterations"],
         learnable={d["path"]: frozenset(d["learnable"]) for d in choices},
+        team=team,
     )
 
 

@@ -14,6 +14,9 @@ where the update u is that of SGD with the momentum buffer and the weight decay 
 code of NAS-Bench-201. The product of the second derivative
 with v = dL_val/dw (w') is exact (`exact`), or a central difference of gradients at w + R v and w - R v,
 R = radius / |v| (`finite`, as published), whose error is of the order of R^2.
+
+Of several processes each has its rows of both batches. The update, v and the product are linear in
+gradients, so the means over the processes are those of whole batches, of second derivatives too.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from torch import Tensor, nn
 from nasdsl.runtime.operators.derivatives import twice
 from nasdsl.runtime.search.bilevel import Batch, Loss
 from nasdsl.runtime.search.undisturbed import constant, kept, same_draws
+from nasdsl.runtime.standalone.team import ALONE, Team
 from nasdsl.runtime.supernet import SupernetBase
 
 Cast = Callable[[], AbstractContextManager[object]]
@@ -42,6 +46,7 @@ class Unrolled:
         loss: a mean over examples.
         cast: makes the context of a forward pass.
         radius: of the central difference, over the norm of v.
+        team: the processes that have the batches together.
     """
 
     net: SupernetBase
@@ -49,6 +54,7 @@ class Unrolled:
     loss: Loss
     cast: Cast
     radius: float = 0.01
+    team: Team = ALONE
 
     def gradients(self, train: Batch, valid: Batch, how: str) -> tuple[Tensor, list[Tensor]]:
         """The validation loss at w', shape (), and the gradient of every variable.
@@ -66,10 +72,11 @@ class Unrolled:
                 _shift(w, update, -rate)
                 loss = self._loss(valid)
                 both = torch.autograd.grad(loss, [*a, *w], allow_unused=True, materialize_grads=True)
-            direct, vector = both[: len(a)], both[len(a) :]
+                loss, *found = self.team.means([loss.detach(), *both])
+            direct, vector = found[: len(a)], found[len(a) :]
             product = {"exact": self._exact, "finite": self._finite}[how]
             second = product(train, w, a, vector)
-        return loss.detach(), [d - rate * s for d, s in zip(direct, second, strict=True)]
+        return loss, [d - rate * s for d, s in zip(direct, self.team.means(second), strict=True)]
 
     def _loss(self, batch: Batch) -> Tensor:
         with same_draws(self.net), self.cast():
@@ -81,7 +88,7 @@ class Unrolled:
         with constant(self.net.architecture_parameters()):
             found = torch.autograd.grad(self._loss(train), w, allow_unused=True, materialize_grads=True)
         update = []
-        for parameter, gradient in zip(w, found, strict=True):
+        for parameter, gradient in zip(w, self.team.means(found), strict=True):
             step = gradient + group["weight_decay"] * parameter.detach()
             buffer = self.weights.state.get(parameter, {}).get("momentum_buffer")
             update.append(step if buffer is None else step + group["momentum"] * buffer)

@@ -23,6 +23,7 @@ from nasdsl.runtime.search.bilevel import Batch, Loss
 from nasdsl.runtime.search.curvature import Eigen, dominant_eigenvalue
 from nasdsl.runtime.search.stopping import EarlyStop, Epoch
 from nasdsl.runtime.search.undisturbed import batch_statistics, constant, kept, same_draws, undisturbed
+from nasdsl.runtime.standalone.team import ALONE, Team
 from nasdsl.runtime.supernet import Choices, SupernetBase
 from nasdsl.runtime.topology import NodeTopology
 
@@ -126,14 +127,21 @@ def batch_accuracy(
     net: SupernetBase,
     batches: Sequence[Batch],
     cast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    team: Team = ALONE,
 ) -> float:
-    """Share of examples that `net` labels right with the statistics of the batches themselves."""
+    """Share of examples that `net` labels right with the statistics of the batches themselves.
+
+    Args:
+        batches: whole ones, of which each process of the team looks at its own.
+    """
     right = total = 0
-    with batch_statistics(net):
-        for x, y in batches:
+    with batch_statistics(net), team.separate():
+        for index in range(len(batches))[team.rows]:
+            x, y = batches[index]
             with cast():
                 right += int((net(x).argmax(1) == y).sum())
             total += len(y)
+    right, total = team.total(right, total)
     return right / max(1, total)
 
 
@@ -193,6 +201,7 @@ class Instruments:
         product: see `dominant_eigenvalue`.
         every: epochs between measurements of curvature and accuracy; 0 measures neither.
         learnable: see `ranking`.
+        team: the processes that measure together, each on its rows.
         vector: eigenvector of the last measurement.
     """
 
@@ -206,6 +215,7 @@ class Instruments:
     product: str = "finite"
     every: int = 1
     learnable: Mapping[str, frozenset[str]] | None = None
+    team: Team = ALONE
     vector: tuple[Tensor, ...] | None = attrs.field(default=None, init=False)
 
     def measure(self, epoch: int, batches: Sequence[Batch], learning: bool = True) -> dict[str, float]:
@@ -213,7 +223,7 @@ class Instruments:
 
         Args:
             epoch: its number, from 1.
-            batches: held-out examples; the curvature is that of the loss on the first batch.
+            batches: held-out examples, whole batches; the curvature is that of the loss on the first one.
             learning: whether variables learned in this epoch; only such epochs are told to `stop`.
 
         Returns:
@@ -233,9 +243,11 @@ class Instruments:
         if self.every and epoch % self.every == 0:
             gap = discretisation_gap(net, batches, self.accuracy, choices)
             if self.iterations:
-                found["hessian_eigenvalue"] = self._eigenvalue(*batches[0])
+                x, y = batches[0]
+                found["hessian_eigenvalue"] = self._eigenvalue(x[self.team.rows], y[self.team.rows])
             found["discretisation_gap"] = gap.size
             found["supernet_accuracy"], found["projected_accuracy"] = gap.before, gap.after
+        found = self.team.decide(found)  # whether to stop must not hang on a rounding
         order = ranking(groups, weights, self.learnable)
         if learning:
             eigenvalue = found.get("hessian_eigenvalue")
@@ -257,6 +269,7 @@ class Instruments:
                 self.iterations,
                 self.generator,
                 product=self.product,
+                team=self.team,
             )
         self.vector = eigen.vector
         return eigen.value

@@ -7,12 +7,13 @@ before, to the last bit, also where an error ends it. Other state is the caller'
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from nasdsl.runtime.standalone.draws import Draws
 from nasdsl.runtime.supernet import SupernetBase
 
 
@@ -60,10 +61,16 @@ def batch_statistics(net: SupernetBase) -> Iterator[None]:
             net.random = drawn
 
 
-def same_draws(net: nn.Module) -> AbstractContextManager[None]:
-    """Gives torch's generators back as they were, on the CPU and the devices of a network."""
+@contextmanager
+def same_draws(net: nn.Module) -> Iterator[None]:
+    """Gives torch's generators back as they were, on the CPU and the devices of a network.
+
+    With them those of several processes that a supernet draws alike (`nasdsl.runtime.standalone.draws`).
+    """
     devices = {p.device.index for p in net.parameters() if p.device.type == "cuda"}
-    return torch.random.fork_rng(devices=sorted(devices))
+    draws = net.draws if isinstance(net, SupernetBase) else Draws()
+    with torch.random.fork_rng(devices=sorted(devices)), draws.kept():
+        yield
 
 
 @contextmanager

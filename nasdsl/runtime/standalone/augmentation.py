@@ -15,29 +15,41 @@ from torch import Tensor
 
 from nasdsl.runtime.standalone.basics import Mistake, ensure_torchvision
 
+WHOLE = slice(0, None, 1)
+"""All rows of a batch."""
 
-def random_crop(x: Tensor, pad: int, generator: torch.Generator) -> Tensor:
-    """A random window of every image (B, C, H, W) after padding with zeros, gathered at once."""
+
+def random_crop(x: Tensor, pad: int, generator: torch.Generator, rows: slice = WHOLE) -> Tensor:
+    """A random window of every image (B, C, H, W) after padding with zeros, gathered at once.
+
+    Args:
+        rows: which rows of a batch these images are (`r::w`); what is drawn is drawn for the whole batch.
+    """
     count, _, height, width = x.shape
-    offsets = torch.randint(0, 2 * pad + 1, (2, count, 1), generator=generator).to(x.device)
-    rows = offsets[0] + torch.arange(height, device=x.device)  # (B, H)
-    columns = offsets[1] + torch.arange(width, device=x.device)  # (B, W)
+    drawn = torch.randint(0, 2 * pad + 1, (2, count * rows.step, 1), generator=generator)
+    offsets = drawn[:, rows].to(x.device)
+    down = offsets[0] + torch.arange(height, device=x.device)  # (B, H)
+    along = offsets[1] + torch.arange(width, device=x.device)  # (B, W)
     padded = F.pad(x, (pad,) * 4).permute(0, 2, 3, 1)  # (B, H + 2p, W + 2p, C)
     each = torch.arange(count, device=x.device)[:, None, None]
-    return padded[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return padded[each, down[:, :, None], along[:, None, :]].permute(0, 3, 1, 2)
 
 
-def random_flip(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Half of the images (B, C, H, W), left to right."""
-    flipped = torch.rand(len(x), 1, 1, 1, generator=generator).to(x.device) < 0.5
+def random_flip(x: Tensor, generator: torch.Generator, rows: slice = WHOLE) -> Tensor:
+    """Half of the images (B, C, H, W), left to right; `rows` as of `random_crop`."""
+    flipped = torch.rand(len(x) * rows.step, 1, 1, 1, generator=generator)[rows].to(x.device) < 0.5
     return torch.where(flipped, x.flip(3), x)
 
 
-def cut_out(x: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """A square of zeros with a random centre in every image (B, C, H, W), cut off at the borders."""
+def cut_out(x: Tensor, side: int, generator: torch.Generator, rows: slice = WHOLE) -> Tensor:
+    """A square of zeros with a random centre in every image (B, C, H, W), cut off at the borders.
+
+    `rows` as of `random_crop`.
+    """
     holes = []
     for length in x.shape[2:]:
-        centre = torch.randint(0, length, (len(x), 1), generator=generator).to(x.device)
+        drawn = torch.randint(0, length, (len(x) * rows.step, 1), generator=generator)
+        centre = drawn[rows].to(x.device)
         away = torch.arange(length, device=x.device) - centre  # (B, length)
         holes.append((away >= -(side // 2)) & (away < side - side // 2))
     return x.masked_fill((holes[0][:, :, None] & holes[1][:, None, :])[:, None], 0.0)
@@ -144,7 +156,11 @@ class Erasing:
         # The noise is drawn on the CPU, so that it is the same whatever the device.
         self._erase: Callable[[Tensor], Tensor] = made(probability, mode="pixel", device="cpu")
 
-    def __call__(self, x: Tensor, seed: int) -> Tensor:
-        """Normalised images (B, C, H, W), changed in place as the seed says."""
+    def __call__(self, x: Tensor, seed: int, rows: slice = WHOLE) -> Tensor:
+        """Normalised images (B, C, H, W), changed in place as the seed says; `rows` as of `random_crop`."""
+        whole = x
+        if rows.step > 1:  # what is drawn for an image depends on those before it
+            whole = x.new_zeros(len(x) * rows.step, *x.shape[1:])
+            whole[rows] = x
         with drawing_from(seed):
-            return self._erase(x)
+            return self._erase(whole)[rows]

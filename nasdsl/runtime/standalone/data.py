@@ -35,6 +35,7 @@ from nasdsl.runtime.standalone.pictures import (
     machine_memory,
     read_image,
 )
+from nasdsl.runtime.standalone.team import ALONE, Team
 
 DATA_RULES = {
     "name": Rule(str),
@@ -447,7 +448,12 @@ class Stream:
     resumed sees exactly the batches it would have seen. As in the reference code,
     crops pad with black before normalisation and cutout puts the mean after it.
 
+    Of several processes each has its rows of a batch: the batch, and what is drawn for it, is the same for
+    any number of them.
+
     Args:
+        batch_size: of all processes together.
+        team: the processes.
         pad: of images in memory; streamed ones are cropped as `PictureStream` says.
         randaugment: timm's notation, or off.
         erasing: probability of timm's random erasing.
@@ -455,6 +461,7 @@ class Stream:
 
     Raises:
         Mistake: what timm does cannot be done: it is missing, images are floats or not augmented.
+        WrongUse: the batch cannot be divided among the processes.
     """
 
     def __init__(
@@ -472,9 +479,11 @@ class Stream:
         randaugment: str = "off",
         erasing: float = 0.0,
         interpolation: str = "bilinear",
+        team: Team = ALONE,
     ) -> None:
-        self.split, self.data = split, data
+        self.split, self.data, self.rows = split, data, team.rows
         self.size = min(batch_size, len(split))
+        team.refuse_uneven(self.size)
         self.seed, self.name, self.position = seed, name, 0
         given = [f"randaugment={randaugment}"] * (randaugment != "off") + [f"erasing={erasing:g}"] * (
             erasing > 0
@@ -513,27 +522,27 @@ class Stream:
         erased = stable_seed(self.seed, self.name, "erasing", self.position)
         self.position += 1
         x = prepare(x, self.data)
-        x = cut_out(x, self.cutout, generator) if self.cutout else x
-        return x if self.erasing is None else self.erasing(x, erased), labels
+        x = cut_out(x, self.cutout, generator, self.rows) if self.cutout else x
+        return x if self.erasing is None else self.erasing(x, erased, self.rows), labels
 
     def _read(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The examples of the next batch before they are normalised, and labels."""
+        """The examples of the next batch before they are normalised, and labels: the rows of this process."""
         epoch, index = divmod(self.position, self.batches)
         if self._order[0] != epoch:
             order = torch.randperm(len(self.split), generator=self._generator("order", epoch))
             self._order = (epoch, order.to(self.split.labels.device))
-        batch = self.split.take(self._order[1][index * self.size : (index + 1) * self.size])
+        batch = self.split.take(self._order[1][index * self.size : (index + 1) * self.size][self.rows])
         batch = batch.to(self.data.mean.device)
         x = cast(Tensor, batch.examples)
-        x = random_crop(x, self.pad, generator) if self.pad else x
-        x = random_flip(x, generator) if self.flip else x
+        x = random_crop(x, self.pad, generator, self.rows) if self.pad else x
+        x = random_flip(x, generator, self.rows) if self.flip else x
         if self.randaugment is not None:
             parts = (self.seed, self.name, "randaugment", self.position)
-            x = self.randaugment(x, [stable_seed(*parts, i) for i in range(len(x))])
+            x = self.randaugment(x, [stable_seed(*parts, i) for i in range(self.size)[self.rows]])
         return x, batch.labels
 
     def peek(self, index: int) -> tuple[Tensor, Tensor]:
-        """Batch `index` of the split in its own order, not augmented; the position does not move."""
+        """Batch `index` of the split in its own order, whole and not augmented; the position does not move."""
         chosen = slice(index * self.size, (index + 1) * self.size)
         return prepare(self.split.examples[chosen], self.data), self.split.labels[chosen].to(
             self.data.mean.device
@@ -566,6 +575,7 @@ class PictureStream(Stream):
                 self.augment,
                 self.flip,
                 self.randaugment,
+                self.rows,
             )
             self._running = (
                 self.position,

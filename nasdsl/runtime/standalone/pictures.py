@@ -15,7 +15,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from nasdsl.runtime.standalone.augmentation import RandAugment, as_bytes, pillow_filter
+from nasdsl.runtime.standalone.augmentation import WHOLE, RandAugment, as_bytes, pillow_filter
 from nasdsl.runtime.standalone.basics import Mistake, ensure_torchvision, stable_seed
 
 MEMORY_SHARE = 0.4
@@ -166,6 +166,8 @@ class Batches:
 
     Invariant: a batch follows from (seed, name) and its position, whatever process makes it.
 
+    Of several processes each has its `rows` of a batch and decodes no others.
+
     A batch is (bytes (B, C, H, W), labels (B,)), or text that says what is wrong with a file: an exception
     that crosses from one process to another would arrive as the text of a traceback.
     """
@@ -178,6 +180,7 @@ class Batches:
     augment: bool
     flip: bool
     randaugment: RandAugment | None
+    rows: slice = field(default_factory=lambda: WHOLE)
     _order: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor] | str:
@@ -186,7 +189,7 @@ class Batches:
             drawn = torch.Generator().manual_seed(stable_seed(self.seed, self.name, "order", epoch))
             self._order.clear()
             self._order[epoch] = torch.randperm(len(self.labels), generator=drawn)
-        chosen = self._order[epoch][index * self.size : (index + 1) * self.size]
+        chosen = self._order[epoch][index * self.size : (index + 1) * self.size][self.rows]
         try:
             return torch.stack([self._image(epoch, i) for i in chosen.tolist()]), self.labels[chosen]
         except Mistake as mistake:
