@@ -50,7 +50,7 @@ def _changed(home: Path) -> str:
                 found.append(name)
         except OSError:
             found.append(name)
-    return f"{' and '.join(found)} changed since they were compiled" if found else ""
+    return f"{' and '.join(found)} changed since `nasdsl compile` wrote it" if found else ""
 
 
 __all__ = ["supernet_of"]
