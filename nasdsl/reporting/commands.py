@@ -25,7 +25,7 @@ _PLAIN = (
     "benchmark",
     "metric",
 )
-_FLAGS = ("deterministic", "compile", "cuda_graph")
+_FLAGS = ("deterministic", "compile", "cuda_graph", "sync_bn")
 _USUAL = {"workers": 2, "data_dir": "data", "device": "auto", "precision": "fp32"}
 """What an option is where it is not given."""
 
@@ -53,18 +53,25 @@ def compile_command(compiled: Compiled) -> str:
     words = ["nasdsl", "compile", "space.nas", "--method", str(lock["method"])]
     given = space.get("given", space["parameters"])
     words += [w for k, v in given.items() for w in ("--param", f"{k}={_value(v)}")]
-    words += [w for k, v in _changed(compiled) for w in ("--set", f"{k}={_value(v)}")]
+    words += [w for k, v in _set(compiled) for w in ("--set", f"{k}={_value(v)}")]
     edits = str(lock["passes"]["edits"])
     words += [f"--pass={edits}"] if edits else []
     words += ["--within", "subspace.json"] if lock.get("subspace") else []
     return shlex.join([*words, "-o", compiled.folder.name])
 
 
-def _changed(compiled: Compiled) -> Iterator[tuple[str, object]]:
-    """Settings in config.toml that are not the method's own."""
+def _set(compiled: Compiled) -> Iterator[tuple[str, object]]:
+    """The settings that were given; those in config.toml that are not the method's own where it was edited since.
+
+    So it is for directories, too, whose lock does not say what was given.
+    """
     from nasdsl.codegen.directory import setting_key
     from nasdsl.methods import METHODS
 
+    given = compiled.lock.get("settings")
+    if given is not None and compiled.lock["files"].get("config.toml") == compiled.config_digest:
+        yield from given.items()
+        return
     try:
         method = METHODS.load(str(compiled.lock["method"]))
     except UserError:

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from nasdsl.drawing.axes import plain, short
+from nasdsl.drawing.axes import drawable, plain, short
 from nasdsl.drawing.colours import LIGHT
 from nasdsl.drawing.epochs import DASHES, Chart, Line, draw_epochs
 from nasdsl.drawing.pages import UNKNOWN, Table
@@ -202,10 +202,17 @@ def word(unit: str) -> Callable[[float, int], str]:
 
 
 def _texts(lines: Sequence[Line], shown: Callable[[float, int], str], epochs: Sequence[int]) -> Iterable[str]:
-    known = [(line.name, dict(line.points)) for line in lines]
+    """The values at every epoch; of what is measured every few epochs the last one, with its epoch."""
+    known = [(line, {e: v for e, v in line.points if v is not None and drawable(v)}) for line in lines]
     for epoch in epochs:
-        values = ((name, points.get(epoch)) for name, points in known)
-        yield ", ".join(f"{name} {UNKNOWN if v is None else shown(v, 4)}".strip() for name, v in values)
+        said = []
+        for line, points in known:
+            last = max((e for e in points if e <= epoch), default=None) if line.sparse else epoch
+            value = points.get(last) if last is not None else None
+            text = UNKNOWN if value is None else shown(value, 4)
+            when = f" (epoch {last})" if value is not None and last != epoch else ""
+            said.append(f"{line.name} {text}{when}".strip())
+        yield ", ".join(said)
 
 
 def table_of(log: Sequence[Mapping[str, Any]], figures: Sequence[EpochFigure]) -> Table:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,13 @@ _RUN = {
     "decisions?": Each([str]),
     "files?": Each(str),
 }
-_COMPILED = {"space": {"name": str, "parameters": dict}, "method": str, "passes": {"edits": str}}
+_COMPILED = {
+    "space": {"name": str, "parameters": dict},
+    "method": str,
+    "passes": {"edits": str},
+    "settings?": dict,
+    "files": Each(str),
+}
 _RESULT = {"test_accuracy": float}
 
 
@@ -54,12 +61,14 @@ class Compiled:
 
     Attributes:
         config: tables of settings; empty where config.toml cannot be read.
+        config_digest: sha256 of that file, "" where it cannot be read.
         rewrites: the text of rewrites.md, "" where there is none.
     """
 
     folder: Path
     lock: Record
     config: Mapping[str, Record]
+    config_digest: str
     rewrites: str
 
 
@@ -230,8 +239,10 @@ def _compiled(folder: Path, named: str | Path | None, problems: list[str]) -> Co
     lock = _record(home / "nasdsl.lock", _COMPILED, problems, True, "`nasdsl compile` writes it anew")
     if lock is None:
         return None
+    digest = ""
     try:
-        config = tomllib.loads((home / "config.toml").read_text("utf-8"))
+        raw = (home / "config.toml").read_bytes()
+        config, digest = tomllib.loads(raw.decode("utf-8")), sha256(raw).hexdigest()
     except (OSError, ValueError) as error:
         problems.append(
             f"config.toml of the directory cannot be read ({_word(error)}); settings are left out."
@@ -241,7 +252,8 @@ def _compiled(folder: Path, named: str | Path | None, problems: list[str]) -> Co
         rewrites = (home / "rewrites.md").read_text("utf-8")
     except (OSError, ValueError):
         rewrites = ""
-    return Compiled(home, lock, {k: v for k, v in config.items() if isinstance(v, dict)}, rewrites)
+    tables = {k: v for k, v in config.items() if isinstance(v, dict)}
+    return Compiled(home, lock, tables, digest, rewrites)
 
 
 # --- reading it --------------------------------------------------------------------

@@ -249,7 +249,7 @@ def origin(run: Run) -> list[tuple[str, Pairs]]:
         space = compiled.lock["space"]
         rows = [("space", f"{space['name']}, fingerprint {space.get('fingerprint', UNKNOWN)}")]
         rows += [("parameters", _pairs(space["parameters"]))] if space["parameters"] else []
-        rows += [("method", str(compiled.lock["method"])), ("directory", str(compiled.folder))]
+        rows += [("method", str(compiled.lock["method"])), ("directory", compiled.folder.name)]
         found.append(("Compiled from", rows))
     place = _flat(lock.get("environment", {}))
     found += [("Where it ran", place)] if place else []

@@ -38,7 +38,7 @@ class Saving:
         """The change in words: a part less, or how many times as much."""
         if self.after == self.before:
             return "as it was"
-        return f"{abs(1 - self.share):.0%} {'less' if self.after < self.before else 'more'}"
+        return f"{100 * abs(1 - self.share):.0f} % {'less' if self.after < self.before else 'more'}"
 
 
 @attrs.frozen

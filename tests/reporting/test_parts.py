@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -117,14 +118,28 @@ def test_no_text_is_too_odd(text: str) -> None:
 # --- commands ----------------------------------------------------------------------
 
 
+GIVEN: dict[str, dict[str, Any]] = {
+    "darts": {"epochs": 7, "activation": "gumbel", "clip": 2.5, "nesterov": True},
+    "cbo": {"regulariser": "v1"},
+    "pcdarts": {},
+    "cream": {"epochs": 3},
+}
+
+
+@pytest.mark.parametrize("edited", [False, True], ids=["as written", "edited"])
+@pytest.mark.parametrize("method", GIVEN)
 def test_the_compile_command_makes_the_same_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, edited: bool
 ) -> None:
-    """It is run as it stands: parameters, settings and passes of all kinds, in names that a shell would cut."""
+    """It is run as it stands: parameters, settings and passes, in names that a shell would cut."""
     made = tmp_path / "a folder"
-    space = load("darts", layers=3, C=4, resolution=8)
-    settings = {"epochs": 7, "activation": "gumbel", "clip": 2.5, "nesterov": True}
-    space.compile("darts", passes="-share", settings=settings).write(made)
+    space = load("nasbench201", C=4)
+    space.compile(method, settings=GIVEN[method]).write(made)
+    config = made / "config.toml"
+    if edited:
+        config.write_text(
+            re.sub(r"^batch_size = \d+$", "batch_size = 48", config.read_text(), flags=re.MULTILINE)
+        )
     folder = write_run(made / "runs" / "0", 2)
     command = commands(read_run(folder))[0]
     monkeypatch.chdir(made)
@@ -133,11 +148,22 @@ def test_the_compile_command_makes_the_same_directory(
     assert words[-1] == "a folder"
     assert main(words[1:]) == 0
     again = made / "a folder"
-    names = sorted(p.name for p in made.iterdir() if p.is_file())
-    assert names == sorted(p.name for p in again.iterdir())
-    # Comments of supernet.py and rewrites.md name the file that was compiled, and so does the lock.
-    for name in ("config.toml", "retrain.py", "space.nas", "README.md"):
+    assert sorted(p.name for p in made.iterdir() if p.is_file()) == sorted(p.name for p in again.iterdir())
+    # Comments of supernet.py and rewrites.md name the file that was compiled, and so does the lock; the comments of
+    # config.toml say the method's defaults, its values are what counts.
+    was, now = (tomllib.loads((d / "config.toml").read_text()) for d in (made, again))
+    if edited:  # what is given counts in every recipe
+        del was["recipes"], now["recipes"]
+    assert now == was
+    for name in ("retrain.py", "space.nas", "README.md"):
         assert (again / name).read_text() == (made / name).read_text(), name
+
+
+def test_passes_that_were_left_out_are_left_out_again(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    load("nasbench201", C=4).compile("darts", passes="-share").write(made)
+    command = commands(read_run(write_run(made / "runs" / "0", 1)))[0]
+    assert "--pass=-share" in shlex.split(command)
 
 
 def test_scripts_are_called_with_what_was_given(tmp_path: Path) -> None:
