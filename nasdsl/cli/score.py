@@ -152,7 +152,7 @@ def _parsed(space: Space, line: str) -> Architecture:
     """A line: what --arch takes, its choices alone, or a record that holds one of these."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return space.parse(line)
     if isinstance(record, dict) and "architecture" in record:
         inner = record["architecture"]

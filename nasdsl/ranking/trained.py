@@ -108,7 +108,7 @@ def _lines(path: Path) -> Iterator[tuple[str, Any, float]]:
         place = f"{path}:{number}"
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):
             raise _unfit(place, "is not a JSON object")
@@ -125,7 +125,7 @@ def _folder(path: Path) -> Iterator[tuple[str, Any, float]]:
     try:
         architecture = json.loads(_read(path / "architecture.json"))
         accuracy = json.loads(_read(result))["test_accuracy"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise _unfit(str(path), "holds no result of retrain.py") from None
     yield str(path), architecture, _number(str(result), accuracy)
 

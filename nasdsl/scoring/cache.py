@@ -75,7 +75,7 @@ class Cache:
                 if record["of"] == self.of:
                     self.scores[record["id"]] = float(record["score"])
                     self.identities[text_of(record["choices"])] = record["id"]
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
                 continue  # cut short by a crash
 
 

@@ -109,6 +109,8 @@ def check_choices(table: DecisionTable, choices: Mapping[str, Any]) -> dict[str,
     Raises:
         UserError: NAS401, naming the decision.
     """
+    if not isinstance(choices, Mapping):
+        raise _misfit(f"an architecture is its choices by decision, not {choices!r:.60}")
     for path in choices:
         if path not in table.by_path:
             raise _misfit(f"the space has no decision `{path}`{did_you_mean(path, table.by_path)}")
@@ -129,6 +131,9 @@ def check_choices(table: DecisionTable, choices: Mapping[str, Any]) -> dict[str,
 
 def checked_value(decision: Decision, value: Any) -> Choice:
     """A value as the decision has it. Raises UserError (NAS401) where it has none like it."""
+    inputs = isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
+    if not (inputs or isinstance(value, (str, int, float))):
+        raise _misfit(f"decision `{decision.path}` takes an option or a list of inputs, not {value!r:.60}")
     meant = _option(decision, _plain(value))
     _check_value(decision, meant)
     return meant

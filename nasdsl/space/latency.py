@@ -16,11 +16,14 @@ from typing import Any
 import attrs
 
 from nasdsl.errors import UserError
+from nasdsl.records import record_of
 
 FORMAT = "nasdsl-latency-1"
 UNIT = "us"
 UNITS: Mapping[str, int] = {"us": 1, "ms": 1_000, "s": 1_000_000}
 """Units of a bound, in microseconds."""
+MOST = 10**12
+"""Microseconds of an entry: eleven days, of which sums are no danger."""
 
 
 @attrs.frozen
@@ -125,10 +128,10 @@ def read_table(path: str | Path) -> LatencyTable:
             path, reason.lower(), f"measure it: nasdsl latency FILE --device cpu -o {Path(path).name}"
         ) from None
     try:
-        data = json.loads(text)
+        data = record_of(text, dict)
     except ValueError as error:
-        raise _bad(path, f"it is not JSON: {error}") from None
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise _bad(path, str(error)) from None
+    if data.get("format") != FORMAT:
         raise _bad(path, f'it does not say `"format": "{FORMAT}"`')
     if data.get("unit") != UNIT:
         raise _bad(path, f"its times are not in microseconds (`{UNIT}`)")
@@ -137,13 +140,13 @@ def read_table(path: str | Path) -> LatencyTable:
         if not isinstance(data.get(name), kind):
             raise _bad(path, f"`{name}` is missing or of the wrong kind")
     entries, fit, differs = data.get("entries"), data.get("fit", {}), data.get("error", {})
-    if not isinstance(entries, dict) or not all(_whole(v) and v > 0 for v in entries.values()):
+    if not isinstance(entries, dict) or not all(_whole(v) and 0 < v < MOST for v in entries.values()):
         raise _bad(path, "its entries are not all positive whole numbers of microseconds")
     unfinished = data.get("unfinished", {})
     if not all(isinstance(part, dict) for part in (fit, differs, unfinished)):
         raise _bad(path, "`fit`, `error` or `unfinished` is no object")
     constant, scale = fit.get("constant", 0), fit.get("scale", 1.0)
-    fits = _whole(constant) and constant >= 0 and isinstance(scale, (int, float)) and 0 < scale < 1e6
+    fits = _whole(constant) and 0 <= constant < MOST and isinstance(scale, (int, float)) and 0 < scale < 1e6
     if not fits:
         raise _bad(path, "`fit` needs a `constant` of 0 or more and a positive `scale`")
     machine = Machine(**{name: data[name] for name in kinds})
