@@ -6,6 +6,7 @@ dashes in every chart.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
@@ -34,6 +35,7 @@ from nasdsl.reporting.timeline import duration
 
 Logs = Sequence[tuple[str, Sequence[Mapping[str, Any]]]]
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 STATES = {"finished": "finished", "stopped": "stopped", "running": "not ended", "unknown": "not ended"}
 RESULTS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "test_accuracy": ("test accuracy, from scratch", percent),
@@ -106,9 +108,11 @@ def _rows(values: Mapping[str, Sequence[Any]]) -> list[tuple[str, ...]]:
 
 
 def text_of(value: object) -> str:
-    """A value of a table; a dash where a run does not have it."""
+    """A value of a table; a dash where a run does not have it, of a digest its beginning."""
     if value is None:
         return UNKNOWN
+    if isinstance(value, str) and _DIGEST.fullmatch(value):
+        return f"{value[:12]}…"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

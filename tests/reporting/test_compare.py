@@ -155,3 +155,15 @@ def test_report_says_what_is_missing(capsys: pytest.CaptureFixture[str], tmp_pat
     code, out, err = run(capsys, "report", folder, "-o", tmp_path / "no" / "x.html")
     assert (code, out) == (2, "")
     assert "cannot write" in err
+
+
+def test_digests_are_shortened_for_people_alone(
+    capsys: pytest.CaptureFixture[str], runs: list[Path], tmp_path: Path
+) -> None:
+    folder = write_run(tmp_path / "other", 2)
+    lock = json.loads((folder / "nasdsl.lock").read_text())
+    lock["data"]["split"] = "9a" * 32
+    (folder / "nasdsl.lock").write_text(json.dumps(lock))
+    assert "9a" * 32 not in (table := run(capsys, "compare", runs[0], folder)[1])
+    assert f"{'9a' * 6}…" in table
+    assert "9a" * 32 in run(capsys, "compare", runs[0], folder, "--json")[1]
