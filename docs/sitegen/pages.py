@@ -20,7 +20,7 @@ from sphinx.util import logging
 
 import nasdsl
 from nasdsl.cli.arguments import Parser, color_argument
-from nasdsl.cli.verbs import GROUPS, PROMISED, VERBS
+from nasdsl.cli.verbs import GROUPS, VERBS
 from nasdsl.diagnostics import CODES, Severity
 from nasdsl.ops import PRIMITIVES, Parameter
 from nasdsl.resources import library_path, shipped_spaces
@@ -103,10 +103,6 @@ def command_line() -> Iterator[tuple[str, str]]:
     for group in GROUPS:
         rows = [(f"[{v.name}]({v.name}.md)", v.summary) for v in VERBS.values() if v.group == group]
         parts.append(f"## {group}\n\n{_table(('verb', 'what it does'), rows)}\n")
-    if PROMISED:
-        rows = [(f"`{name}`", summary) for name, summary in PROMISED.items()]
-        words = "These verbs are known and answer with NAS901 until they are there.\n\n"
-        parts.append(f"## Not yet available\n\n{words}{_table(('verb', 'what it will do'), rows)}\n")
     intro = (
         "`nasdsl VERB --help` prints the same. Exit codes: 0 fine, 1 the file or the input is wrong, "
         "2 the command line is wrong or asks for what is not there yet, 3 a bug of nasdsl."

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, Union
 
 from nasdsl.diagnostics import did_you_mean
-from nasdsl.errors import UserError
 
 Value = Union[bool, int, float, str, list["Value"]]
 
@@ -60,11 +59,6 @@ class Parser(argparse.ArgumentParser):
         """The examples at the end of `--help`."""
         title = "example:" if len(lines) == 1 else "examples:"
         self.epilog = "\n".join([title, *(f"  {line}" for line in lines)])
-
-
-def not_yet(what: str, instead: str | None = None) -> UserError:
-    """The error of a promised verb or option."""
-    return UserError.plain("NAS901", f"`{what}` is not yet available", help=instead)
 
 
 def file_argument(parser: argparse.ArgumentParser) -> None:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from nasdsl import __version__
-from nasdsl.cli.arguments import CommandLineError, Parser, color_argument, not_yet
-from nasdsl.cli.verbs import GROUPS, PROMISED, VERBS
+from nasdsl.cli.arguments import CommandLineError, Parser, color_argument
+from nasdsl.cli.verbs import GROUPS, VERBS
 from nasdsl.diagnostics import did_you_mean, render
 from nasdsl.errors import UserError
 
@@ -48,12 +48,10 @@ def _run(words: list[str]) -> int:
     if name == "--version":
         print(f"nasdsl {__version__}")
         return FINE
-    if name not in VERBS and name not in PROMISED:
+    if name not in VERBS:
         return _complain(_unknown(name))
     color = "auto"
     try:
-        if name in PROMISED:
-            raise not_yet(f"nasdsl {name}")
         module = import_module(f"nasdsl.cli.{name}")
         parser = Parser(name, VERBS[name].summary)
         module.configure(parser)
@@ -113,7 +111,6 @@ def _help() -> str:
     for group in GROUPS:
         lines += ["", f"{group}:"]
         lines += [f"  {v.name:<{width}}{v.summary}" for v in VERBS.values() if v.group == group]
-    lines += ["", f"Not yet available: {', '.join(PROMISED)}"] if PROMISED else []
     lines += [
         "",
         "`nasdsl VERB --help` has the options and an example; `nasdsl --version` the version.",

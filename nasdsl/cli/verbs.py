@@ -1,7 +1,7 @@
 """The table of verbs.
 
 Takes nothing, returns data. Invariant: a verb is one line here and one module beside this one with
-`configure(parser)` and `run(args) -> exit code`; a promised verb is listed and says so.
+`configure(parser)` and `run(args) -> exit code`.
 """
 
 from __future__ import annotations
@@ -58,6 +58,3 @@ VERBS = {
         Verb("spaces", "the spaces that come with nasdsl", GROUPS[3]),
     )
 }
-
-PROMISED: dict[str, str] = {}
-"""Verbs of a later version with what they will do; they are listed and say so."""

@@ -16,7 +16,7 @@ import nasdsl
 import nasdsl.cli
 from nasdsl.cli import main
 from nasdsl.cli.arguments import Parser, color_argument
-from nasdsl.cli.verbs import GROUPS, PROMISED, VERBS, Verb
+from nasdsl.cli.verbs import GROUPS, VERBS, Verb
 
 
 def parser_of(name: str) -> Parser:
@@ -29,7 +29,6 @@ def parser_of(name: str) -> Parser:
 def test_the_table_and_the_modules_agree() -> None:
     modules = (m.name for m in pkgutil.iter_modules(nasdsl.cli.__path__))
     assert {m for m in modules if hasattr(import_module(f"nasdsl.cli.{m}"), "configure")} == set(VERBS)
-    assert not set(VERBS) & set(PROMISED)
     assert {verb.group for verb in VERBS.values()} == set(GROUPS)
 
 
@@ -39,7 +38,6 @@ def test_help_lists_every_verb_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in out.splitlines() if line.startswith("  ")] == [
         verb.name for group in GROUPS for verb in VERBS.values() if verb.group == group
     ]
-    assert all(name in out for name in PROMISED)
     assert err == ""
 
 
@@ -101,22 +99,6 @@ def test_an_unknown_option_is_a_wrong_command_line(name: str, capsys: pytest.Cap
 def test_options_are_never_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["count", "darts", "--dist"]) == 2
     assert "did you mean `--distinct`?" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        *([name] for name in PROMISED),
-        *([name, "--help"] for name in PROMISED),
-    ],
-    ids=" ".join,
-)
-def test_what_is_promised_says_so(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(words) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "NAS901" in err
-    assert "not yet available" in err
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ ELSEWHERE = {
     "NAS701": "a lock, tests/verifying/test_lock.py",
     "NAS801": "an export, tests/exporting/test_export.py",
     "NAS802": "weights, tests/exporting/test_export.py",
-    "NAS901": "a command, tests/cli/test_dispatch.py",
+    "NAS901": "a method, tests/laws/test_limits.py",
 }
 """Codes that no text of a space can cause alone: what they need, and they are tested with that."""
 
