@@ -93,11 +93,9 @@ def from_file(space: Space, arch: Architecture, path: Path) -> Carried:
     try:
         _load(net, path)
     except Mistake as problem:
-        raise UserError.plain(
-            "NAS802",
-            str(problem),
-            help="the architecture and the parameters of the space must be those that the weights are of",
-        ) from None
+        other = "is of another network" in str(problem)
+        cure = "the architecture and the parameters of the space must be those that the weights are of"
+        raise UserError.plain("NAS802", str(problem), help=cure if other else None) from None
     digest = sha256(path.read_bytes()).hexdigest()
     origin = [f"Those of the file `{path.name}` (SHA-256 {digest})."]
     result, lock, record = (_beside(path, name) for name in ("result.json", "nasdsl.lock", RECORD))
