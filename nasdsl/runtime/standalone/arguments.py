@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,10 @@ class _Parser(argparse.ArgumentParser):
 def read_arguments(
     description: str, argv: list[str] | None = None, model: bool = False
 ) -> argparse.Namespace:
-    """The command line of search, or with `model` of retraining; most of it they share."""
+    """The command line of search, or with `model` of retraining; most of it they share.
+
+    With --deterministic the environment is told so, which must be before a GPU is used.
+    """
     parser = _Parser(description=description, allow_abbrev=False)
     add = parser.add_argument
     add(
@@ -38,7 +42,7 @@ def read_arguments(
     add("--epochs", type=_positive, metavar="N", help="length, instead of the one in config.toml")
     add("--limit-batches", type=_positive, metavar="N", help="at most N steps an epoch, for trials")
     add("--seed", type=int, default=0)
-    add("--deterministic", action="store_true", help="deterministic algorithms, slower")
+    add("--deterministic", action="store_true", help="the same bits every time, on one device; slower")
     add("--workers", type=_positive, default=2, metavar="N", help="threads that decode images (default: 2)")
     add("--set", action="append", default=[], metavar="K=V", dest="settings", help="a setting of config.toml")
     add("--restart", action="store_true", help="begin anew instead of continuing")
@@ -66,6 +70,9 @@ def read_arguments(
         options = [o for action in parser._actions for o in action.option_strings]
         word = unknown[0].partition("=")[0]
         parser.error(f"unknown argument {unknown[0]}{close_to(word, options) if word[:1] == '-' else ''}")
+    if args.deterministic:
+        # cuBLAS reads it when the first GPU is used, which is after this and before anything is seeded.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     return args
 
 

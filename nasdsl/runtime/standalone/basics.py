@@ -91,14 +91,17 @@ def file_digest(path: Path) -> str:
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:
-    """Seeds Python, numpy and torch; `deterministic` also asks torch for deterministic algorithms."""
+    """Seeds Python, numpy and torch.
+
+    Args:
+        deterministic: asks torch for algorithms that give the same bits every time. cuBLAS has to be asked
+            before it starts: `read_arguments` does.
+    """
     random.seed(seed)
     numpy.random.seed(seed % 2**32)
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def pick_device(name: str) -> torch.device:
