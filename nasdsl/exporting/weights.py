@@ -7,8 +7,7 @@ known of its weights. Invariant: what is not known is not said; a file or a run 
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import attrs
 
 from nasdsl.errors import InternalError, UserError
 from nasdsl.exporting.inherited import RECORD, Inherited, inherited
+from nasdsl.records import read_record
 
 if TYPE_CHECKING:
     from torch import nn
@@ -140,21 +140,24 @@ def _trained(lock: Mapping[str, Any]) -> str:
 
 def _words(lock: Mapping[str, Any], **names: str) -> list[str]:
     """Arguments of a run that its lock names, each behind its word."""
-    arguments = lock.get("arguments", {})
+    arguments = lock.get("arguments")
+    if not isinstance(arguments, dict):
+        return []
     return [f"{word} {arguments[name]}" for name, word in names.items() if arguments.get(name) is not None]
 
 
 def _beside(path: Path, name: str) -> dict[str, Any]:
     """The record of a name beside a file; {} where there is none."""
     try:
-        found = json.loads((path.parent / name).read_text("utf-8"))
+        found: dict[str, Any] = read_record(path.parent / name, dict)
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return found
 
 
 def _numbers(values: Any) -> tuple[float, ...] | None:
-    return tuple(float(v) for v in values) if isinstance(values, Sequence) and values else None
+    numbers = isinstance(values, list) and all(type(v) in (int, float) for v in values)
+    return tuple(float(v) for v in values) if numbers and values else None
 
 
 def from_run(program: Program, arch: Architecture, folder: Path) -> Carried:
@@ -166,13 +169,14 @@ def from_run(program: Program, arch: Architecture, folder: Path) -> Carried:
         UserError: NAS802 for weights of another supernet.
         InternalError: what was cut out computes something else than the supernet.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from nasdsl.compiler import search_source
 
     try:
         made = inherited(program, arch, load_file(folder / "supernet.safetensors"))
-    except RuntimeError:
+    except (RuntimeError, SafetensorError, OSError):
         raise UserError.plain(
             "NAS802",
             f"the weights of {folder} are not those of this supernet",

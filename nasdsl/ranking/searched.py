@@ -89,12 +89,18 @@ class Searched:
 
         It raises UserError: NAS504 for an architecture that is no point of the supernet, NAS405 for one outside
         the sub-space that was searched.
+
+        Raises:
+            UserError: NAS607 for a run that names code as its data, or whose weights cannot be used.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         from nasdsl.runtime.search.ranking import Inherited, streams
         from nasdsl.runtime.standalone import basics
 
+        if self.options.data is None:
+            _refuse_code(self.folder, str(self.run.get("name", "")))
         device = basics.pick_device(self.options.device)
         space = self.space.checked
         declared = (space.input.layout, *_largest(space))
@@ -104,10 +110,9 @@ class Searched:
         for note in notes:
             print(f"data: {note}")
         net = self.program.supernet()
-        state = load_file(self.folder / "supernet.safetensors")
         try:
-            net.load_state_dict(state)
-        except RuntimeError:
+            net.load_state_dict(load_file(self.folder / "supernet.safetensors"))
+        except (RuntimeError, SafetensorError, OSError, ValueError):
             raise unusable(self.folder, "its weights are not those of this supernet") from None
         net = net.to(device)
 
@@ -164,6 +169,16 @@ def unusable(folder: Path, why: str) -> UserError:
     return UserError.plain("NAS607", f"{folder} cannot be ranked: {why}", help=_AGAIN)
 
 
+def _refuse_code(folder: Path, name: str) -> None:
+    """A checkpoint is data: what it names is not imported and called unless the user names it, too."""
+    if ":" in name and not name.startswith("imagefolder:"):
+        raise UserError.plain(
+            "NAS607",
+            f"{folder} names code as its data, `{name[:80]}`, which would be imported and called",
+            help=f"if you trust it, name it, too: --data {name[:80]}",
+        )
+
+
 def _compiled(home: Path, allow_python: bool) -> Program:
     """The program that a directory was written from."""
     lock = read_lock(home)
@@ -192,12 +207,15 @@ def _identity(folder: Path) -> dict[str, Any]:
     """What the checkpoint of a run says of it."""
     import torch
 
+    found: Any
     try:
-        found: dict[str, Any] = torch.load(
-            folder / "checkpoint.pt", map_location="cpu", weights_only=True, mmap=True
-        )["identity"]
+        found = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True, mmap=True)[
+            "identity"
+        ]
     except Exception:  # noqa: BLE001 - whatever is wrong with it
-        raise unusable(folder, "its checkpoint.pt, which says how it was run, cannot be read") from None
+        found = {}
+    if not isinstance(found, dict) or not found:
+        raise unusable(folder, "its checkpoint.pt, which says how it was run, cannot be read")
     return found
 
 
