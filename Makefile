@@ -2,6 +2,7 @@
 # make test   the tests
 # make lint   ruff and mypy
 # make docs   the documentation as a site, build/docs/index.html
+# make audit  known vulnerabilities of the pinned dependencies
 # Each does all set-up itself: a virtual environment in $(VENV), made once.
 
 PYTHON ?= python3
@@ -20,10 +21,10 @@ ONE_THREAD := OMP_NUM_THREADS=1
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test slow lint format docs clean
+.PHONY: help install demo test slow lint format docs audit clean
 
 help:
-	@sed -n 's/^# //p' Makefile | head -5
+	@sed -n 's/^# //p' Makefile | head -6
 
 install: $(STAMP)
 
@@ -62,5 +63,12 @@ docs: $(STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
 	@echo "site: build/docs/index.html"
 
+# In an environment of its own: the tool's dependencies are none of this project's.
+audit:
+	@test -x $(VENV)-audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)-audit && \
+	    $(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; } || \
+	    { echo "NOT AUDITED: pip-audit could not be installed"; exit 0; }; \
+	test ! -x $(VENV)-audit/bin/pip-audit || $(VENV)-audit/bin/python .ci/audit.py
+
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(VENV)-audit build dist
