@@ -37,8 +37,8 @@ from nasdsl.syntax.parse import parse
 from nasdsl.syntax.print import to_text
 
 EMBEDDED = (
-    *("basics", "team", "draws", "synced", "augmentation", "pictures", "data", "arguments", "checkpoint"),
-    *("lock", "run", "rehearsal", "recipe", "training"),
+    *("basics", "meeting", "team", "draws", "synced", "augmentation", "pictures", "data", "arguments"),
+    *("checkpoint", "lock", "run", "rehearsal", "recipe", "training"),
 )
 _KEYS = {"data": "name"}
 _TABLE = "latency_table"

@@ -21,7 +21,7 @@ from nasdsl.verifying.findings import Report
 from nasdsl.verifying.record import Record, read_run
 
 _VALUES = ("device", "precision", "epochs", "limit_batches", "seed", "workers", "weights")
-_FLAGS = ("deterministic", "compile", "cuda_graph")
+_FLAGS = ("deterministic", "compile", "cuda_graph", "sync_bn")
 _NO_PART = ("benchmark", "metric", "data", "data_dir", "settings", "model")
 """Arguments that are left out, or that are put together below."""
 
@@ -35,6 +35,10 @@ def replay(record: Record, home: Path, data: str, data_dir: str, report: Report)
     """
     if not record.losses:
         report.unknown.append("the first steps: the run has kept none (it had fewer than three)")
+        return
+    processes = record.environment.get("processes") or 1
+    if processes != 1:
+        report.unknown.append(f"the first steps: {processes} processes took them, whose sums one does not repeat")
         return
     with tempfile.TemporaryDirectory(prefix="nasdsl-verify-") as temporary:
         words = _command(record, home, Path(temporary), data, data_dir)

@@ -225,7 +225,9 @@ def test_what_comes_back_is_the_same_everywhere() -> None:
 
     def work(team: Team) -> Any:
         own = batch[team.rows]
-        means = team.means([torch.full((2, 2), float(team.rank)), torch.tensor([team.rank * 3.0], dtype=torch.float64)])
+        means = team.means(
+            [torch.full((2, 2), float(team.rank)), torch.tensor([team.rank * 3.0], dtype=torch.float64)]
+        )
         made = team.once(lambda: {"rank": team.rank})
         return {
             "gather": team.gather(own),

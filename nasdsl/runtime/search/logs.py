@@ -6,6 +6,7 @@ Invariant: logging changes nothing of the run.
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,24 @@ from nasdsl.runtime.supernet import SupernetBase
 
 
 class Events:
-    """TensorBoard events and, at the end, the supernet's weights, in the folder of a run."""
+    """TensorBoard events and, at the end, the supernet's weights, in the folder of a run.
 
-    def __init__(self, folder: Path, epoch: int = 0) -> None:
+    Of several processes the first one writes.
+    """
+
+    def __init__(self, folder: Path, epoch: int = 0, writes: bool = True) -> None:
         """Events after `epoch`, of a part of the run that will be run again, are hidden."""
         from torch.utils.tensorboard import SummaryWriter
 
         self.folder = folder
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=epoch + 1)
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=epoch + 1) if writes else None
+        if self._writer is not None:  # a run that fails ends its events before its folder may go
+            atexit.register(self._writer.close)
 
     def write(self, entry: Mapping[str, Any], net: nn.Module) -> None:
         """One epoch: losses, accuracy, and the largest probability of every decision."""
+        if self._writer is None:
+            return
         epoch = int(entry["epoch"])
         for name, value in entry.items():
             if isinstance(value, float):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nasdsl.runtime.standalone.basics import Mistake, Rule, WrongUse, close_to
+from nasdsl.runtime.standalone.basics import Mistake, Rule, WrongUse, close_to, complain
 
 Table = dict[str, Any]
 
@@ -18,7 +18,8 @@ class _Parser(argparse.ArgumentParser):
     """argparse that says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message} (--help lists the options)\n")
+        complain(f"error: {message} (--help lists the options)")
+        self.exit(2)
 
 
 def read_arguments(
@@ -49,6 +50,7 @@ def read_arguments(
     add("--keep", type=_positive, default=2, metavar="N", help="checkpoints that are kept (default: 2)")
     add("--stop-after", type=_positive, metavar="N", help="save and leave after N steps; run again to go on")
     add("--dry-run", action="store_true", help="everything once, small, in a folder that is thrown away")
+    add("--sync-bn", action="store_true", help="batch norm over the rows of all processes (torchrun)")
     if model:
         add(
             "--model",
@@ -70,6 +72,10 @@ def read_arguments(
         options = [o for action in parser._actions for o in action.option_strings]
         word = unknown[0].partition("=")[0]
         parser.error(f"unknown argument {unknown[0]}{close_to(word, options) if word[:1] == '-' else ''}")
+    if args.sync_bn and getattr(args, "compile", False):
+        parser.error(
+            "--sync-bn sums over processes inside every batch norm, which --compile cannot: leave one out"
+        )
     if args.deterministic:
         # cuBLAS reads it when the first GPU is used, which is after this and before anything is seeded.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

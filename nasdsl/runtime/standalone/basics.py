@@ -39,6 +39,17 @@ class WrongUse(Mistake):
     shared = True
 
 
+def rank_here() -> int:
+    """The number of this process among those that `torchrun` started; 0 without it."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def complain(text: str, shared: bool = True) -> None:
+    """Says what went wrong; of several processes that have all met it (`shared`) the first one does."""
+    if rank_here() == 0 or not shared:
+        print(text if rank_here() == 0 else f"rank {rank_here()}: {text}", file=sys.stderr, flush=True)
+
+
 def close_to(word: str, known: Iterable[str]) -> str:
     """What to say after an unknown word: the nearest known one, else all of them."""
     names = list(known)
@@ -176,10 +187,12 @@ class Meter:
         waiting, self._waiting = self._waiting, []
         for (name, step, _), value in zip(waiting, values, strict=True):
             if not math.isfinite(value):
-                raise Mistake(
+                mistake = Mistake(
                     f"{name.replace('_', ' ')} is {value} at step {step}{not_finite(self.net)}: "
                     "lower the learning rate, or use --precision fp32"
                 )
+                mistake.shared = True  # losses are those of the whole batch
+                raise mistake
             total, count = self.sums.get(name, (0.0, 0))
             self.sums[name] = [total + value, count + 1]
             self.shown[name] = value
@@ -210,7 +223,7 @@ class Progress:
     """One line that moves on a terminal; only the lines that stay elsewhere. It uses no colour."""
 
     def __init__(self) -> None:
-        self._moving = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._moving = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and rank_here() == 0
         self._last = 0.0
 
     def step(self, text: str) -> None:

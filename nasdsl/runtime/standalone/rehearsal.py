@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch
 
 from nasdsl.runtime.standalone.basics import Mistake
 from nasdsl.runtime.standalone.data import Data
+from nasdsl.runtime.standalone.meeting import LAUNCHED
 from nasdsl.runtime.standalone.run import Run
 
 _SMALL = {
@@ -88,7 +90,8 @@ class Rehearsal:
         line += ["--device", args.device, "--precision", args.precision, "--workers", str(args.workers)]
         line += ["--data-dir", args.data_dir, "--data", str(run.identity["name"])]
         sys.stdout.flush()
-        if subprocess.run(line, check=False).returncode != 0:
+        alone = {name: value for name, value in os.environ.items() if name not in LAUNCHED}
+        if subprocess.run(line, check=False, env=alone).returncode != 0:
             raise Mistake(
                 f"the search can run, the retraining cannot: {script} ended with an error, see above"
             )

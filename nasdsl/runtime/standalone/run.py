@@ -21,7 +21,7 @@ import numpy
 import torch
 
 from nasdsl.runtime.standalone.arguments import Table
-from nasdsl.runtime.standalone.basics import Meter, Mistake
+from nasdsl.runtime.standalone.basics import Meter, Mistake, complain
 from nasdsl.runtime.standalone.checkpoint import Checkpoints, whole
 from nasdsl.runtime.standalone.lock import FIRST_STEPS, LOCK, LOCK_FORMAT, digest_of, digests, environment
 
@@ -37,6 +37,9 @@ class Run:
     step at hand and leave.
 
     Files: the checkpoints (see `Checkpoints`); `log.jsonl`, a line an epoch, without clock times, so that
+_ENDED, _KILLED = 2, 3
+"""What a process says after a step where it leaves; 1 is to save, 0 to go on."""
+
     runs can be compared to the bit; `timeline.jsonl`, when what happened; `nasdsl.lock`, what the run was made
     from, its first steps as a digest, and at the end the digests of its files.
 
@@ -49,12 +52,16 @@ class Run:
     """
 
     latest: ClassVar[Run | None] = None
+    Of several processes the first one reads and writes, the others are told what it read, and when to save
+    and to leave is decided together. What is saved is the same on all of them, so any number can go on.
+
     """The run of this process, which `guarded` asks where it was when something went wrong."""
 
     def __init__(
         self,
         folder: Path,
         identity: Table,
+        team: the processes of the run.
         restart: bool = False,
         *,
         keep: int = 2,
@@ -70,13 +77,16 @@ class Run:
         self.lock: Table = {"format": LOCK_FORMAT, "kind": "run", "identity": identity, **(facts or {})}
         self.lock |= {"first_steps": None, "files": {}}
         self.steps: list[float] = []
+        team: Team = ALONE,
         self.taken = 0
+        self.team = team
         self._log: list[str] = []
         self._meter: Meter | None = None
         self._stopping = False
         self._saved = self._stepped = time.monotonic()
-        folder.mkdir(parents=True, exist_ok=True)
-        if restart:
+        if team.first:
+            folder.mkdir(parents=True, exist_ok=True)
+        if restart and team.first and not team.restarted:
             self.checkpoints.remove()
             for name in ("log.jsonl", "timeline.jsonl", LOCK):
                 (folder / name).unlink(missing_ok=True)
@@ -106,6 +116,10 @@ class Run:
             was = ", ".join(f"{k} was {identity.get(k)}, is {self.identity.get(k)}" for k in changed)
             raise Mistake(
                 f"{self.folder} holds another run ({was}): --out DIR makes a new folder, --restart begins anew"
+        found: Table | None = self.team.once(self._read)
+        return found
+
+    def _read(self) -> Table | None:
             )
         return state
 
@@ -124,7 +138,8 @@ class Run:
                     part.load_state_dict(state["parts"][name])
                 else:
                     part.position = state["parts"][name]
-            _set_random_state(state["random"])
+        self.team.alike(self.identity)
+            _set_random_state(state["random"], self.team)
             self.at = state["counters"]
             self._log = list(state["log"])
             self._same_place(state["lock"])
@@ -164,8 +179,11 @@ class Run:
                 name: part.state_dict() if hasattr(part, "state_dict") else part.position
                 for name, part in self.parts.items()
             },
-            "random": _random_state(),
+            "random": _random_state(self.team),
             "log": self._log,
+        self._saved = time.monotonic()
+        if not self.team.first:
+            return
             "lock": self.lock,
         }
         self.checkpoints.write(state)
@@ -180,17 +198,19 @@ class Run:
             self.steps.append(now - self._stepped)
         if self.lock["first_steps"] is None and self.at["epoch"] == 0:
             self._first_step()
-        if self._stopping or self.taken == self.stop_after:
+        due = self.team.first and now - self._saved > self.every
+        ends = _KILLED if self._stopping else _ENDED if self.taken == self.stop_after else int(due)
+        ends = self.team.most(ends)
+        if ends:
             self.save()
             self._event("stopped")
             print(f"stopped and saved; run the same command again to continue ({self.folder})", flush=True)
-            raise SystemExit(143 if self._stopping else 0)
-        if now - self._saved > self.every:
-            self.save()
+            raise SystemExit(143 if ends == _KILLED else 0)
         self._stepped = time.monotonic()
 
     def _first_step(self) -> None:
         """Keeps what the first steps came to; after the last of them their digest is in the lock."""
+        if ends in (_KILLED, _ENDED):
         first = self.at["first"]
         if self._meter is not None and self.at["step"] == len(first) + 1:
             self._meter.flush()
@@ -219,14 +239,18 @@ class Run:
         entry = {
             "event": name,
             "time": round(time.time(), 3),
+        if not self.team.first:
+            return
             "epoch": self.at["epoch"],
             "step": self.at["step"],
         }
         with (self.folder / "timeline.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry | place) + "\n")
 
+        if not self.team.first:
+            return
     def write(self, name: str, text: str) -> Path:
-        """Writes a text file of the run, whole or not at all."""
+        """Writes a text file of the run, whole or not at all; the first of several processes does."""
         path = self.folder / name
         with whole(path) as new:
             new.write_text(text, "utf-8")
@@ -237,6 +261,8 @@ class Run:
 
     def finish(self) -> None:
         """The last thing that a run does: what it left is now known by its digests."""
+        if not self.team.first:
+            return path
         self.lock["files"] = digests(self.folder)
         self._write_lock()
         self._event("finished")
@@ -247,7 +273,9 @@ def folder_of(args: argparse.Namespace, home: Path) -> Path:
     return Path(args.out) if args.out else home / "runs" / str(args.seed)
 
 
-def options_of(args: argparse.Namespace, device: torch.device, data: Mapping[str, str]) -> dict[str, Any]:
+def options_of(
+    args: argparse.Namespace, device: torch.device, data: Mapping[str, str], team: Team = ALONE
+) -> dict[str, Any]:
     """What a command line says to a `Run`, and what its lock says of where it runs and what it trains on.
 
     Args:
@@ -255,25 +283,32 @@ def options_of(args: argparse.Namespace, device: torch.device, data: Mapping[str
     """
     passing = ("restart", "keep", "stop_after", "dry_run", "out")
     given = {name: value for name, value in vars(args).items() if name not in passing}
-    facts = {"arguments": given, "environment": environment(device), "data": dict(data)}
-    return {"keep": args.keep, "stop_after": args.stop_after, "facts": facts}
+    where = environment(device) | {"processes": team.world}
+    facts = {"arguments": given, "environment": where, "data": dict(data)}
+    return {"keep": args.keep, "stop_after": args.stop_after, "facts": facts, "team": team}
 
 
-def _random_state() -> Table:
-    """The states of all generators, in types that `weights_only` loads."""
+def _random_state(team: Team = ALONE) -> Table:
+    """The states of all generators, in types that `weights_only` loads; those that all processes share."""
+    devices = []
+    if torch.cuda.is_available():
+        several = team.world > 1
+        devices = [torch.cuda.get_rng_state(team.device)] if several else torch.cuda.get_rng_state_all()
     kind, keys, *rest = numpy.random.get_state(legacy=True)
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": devices,
         "python": random.getstate(),
         "numpy": (str(kind), numpy.asarray(keys).tolist(), *rest),
     }
 
 
-def _set_random_state(state: Table) -> None:
+def _set_random_state(state: Table, team: Team = ALONE) -> None:
     torch.set_rng_state(state["torch"])
     # A run may move to a machine with another number of GPUs; the first keep their states.
-    if torch.cuda.is_available():
+    if team.world > 1 and state["cuda"] and team.device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"][0], team.device)
+    elif torch.cuda.is_available():
         for index, each in enumerate(state["cuda"][: torch.cuda.device_count()]):
             torch.cuda.set_rng_state(each, index)
     random.setstate(state["python"])
@@ -299,10 +334,10 @@ def guarded(main: Callable[[], None], memory: Callable[[], str] | None = None) -
     try:
         main()
     except Mistake as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
+        complain(f"error: {mistake}", mistake.shared)
         raise SystemExit(mistake.exit_code) from None
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to continue from the last checkpoint", file=sys.stderr)
+        complain("interrupted; run the same command again to continue from the last checkpoint")
         raise SystemExit(130) from None
     except (RuntimeError, MemoryError) as error:
         if not _out_of_memory(error):

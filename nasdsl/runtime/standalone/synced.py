@@ -121,6 +121,7 @@ def synchronise(net: nn.Module, team: Team) -> None:
         Mistake: a batch norm of another sort.
     """
     if team.world == 1:
+        print("--sync-bn: this is one process, whose batch norms see whole batches anyway")
         return
     for name, module in net.named_modules():
         if type(module) in _KINDS:

@@ -8,30 +8,22 @@ import os
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from nasdsl.runtime.standalone.basics import Mistake, WrongUse, pick_device
+from nasdsl.runtime.standalone.basics import Mistake, WrongUse, pick_device, rank_here
+from nasdsl.runtime.standalone.meeting import connect
 
 BUCKET = 2**25
 """Bytes that are averaged at once: a call costs time of its own."""
 
-PATIENCE = timedelta(minutes=30)
-"""How long a process waits for the others before it counts them as lost."""
-
 STATISTICS = ("running_mean", "running_var")
 """Buffers that follow from the rows of a process."""
-
-
-def rank_here() -> int:
-    """The number of this process among those that `torchrun` started; 0 without it."""
-    return int(os.environ.get("RANK", "0"))
 
 
 class Team:
@@ -94,23 +86,25 @@ class Team:
             found = torch.device("cuda", local)
             torch.cuda.set_device(found)
         team = cls(rank_here(), world, local, found)
-        team._call(team._connect)
+        team._host = team._call(lambda: connect(found, team.rank, world))
         if not team.first:
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the process
         return team
-
-    def _connect(self) -> None:
-        backend = "nccl" if self.device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, rank=self.rank, world_size=self.world, timeout=PATIENCE)
-        # What the hosts tell each other must not wait for a GPU.
-        self._host = (
-            dist.group.WORLD if backend == "gloo" else dist.new_group(backend="gloo", timeout=PATIENCE)
-        )
 
     def close(self) -> None:
         """Ends the connection."""
         if self.world > 1 and dist.is_initialized():
             dist.destroy_process_group()
+
+    def finish(self) -> bool:
+        """All that processes do together is done: the first one is alone from now on.
+
+        Returns:
+            Whether this is the first one; the others have nothing left to do.
+        """
+        self.close()
+        self.world = 1
+        return self.first
 
     @property
     def first(self) -> bool:
@@ -298,6 +292,19 @@ class Team:
                 f"rank {odd[0]} has another value of `{name}`{more} than the other processes: their searches have "
                 "parted; the same command again continues from the last checkpoint, where they agreed"
             )
+
+    def alike(self, facts: Mapping[str, Any]) -> None:
+        """Raises Mistake on every process where one of them knows another run than the first one."""
+        if self.world == 1:
+            return
+        everyone = self._everyone(dict(facts))
+        for rank, known in enumerate(everyone):
+            for name in {**everyone[0], **known}:
+                if known.get(name) != everyone[0].get(name):
+                    raise _of_all(
+                        f"rank {rank} has another `{name}` than rank 0 ({known.get(name)}, {everyone[0].get(name)}): "
+                        "all machines must have the same directory, data and versions"
+                    )
 
     def _everyone(self, value: Any) -> list[Any]:
         found: list[Any] = [None] * self.world

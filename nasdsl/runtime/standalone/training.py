@@ -19,11 +19,11 @@ from nasdsl.runtime.standalone.basics import (
     autocast,
     channels_last,
     file_digest,
-    pick_device,
     seed_everything,
 )
 from nasdsl.runtime.standalone.checkpoint import whole
 from nasdsl.runtime.standalone.data import DATA_RULES, Data, Stream, load_data, open_stream, prepare
+from nasdsl.runtime.standalone.draws import Draws
 from nasdsl.runtime.standalone.lock import refuse_damaged
 from nasdsl.runtime.standalone.recipe import (
     RECIPE_RULES,
@@ -35,6 +35,8 @@ from nasdsl.runtime.standalone.recipe import (
 )
 from nasdsl.runtime.standalone.rehearsal import Rehearsal
 from nasdsl.runtime.standalone.run import Run, folder_of, options_of
+from nasdsl.runtime.standalone.synced import synchronise
+from nasdsl.runtime.standalone.team import ALONE, Team
 
 RETRAIN_RULES = {
     **DATA_RULES,
@@ -79,25 +81,32 @@ def load_model(path: Path) -> Any:
 
 @torch.no_grad()
 def evaluate(
-    net: nn.Module, data: Data, precision: str, limit: int | None = None, batch: int = 500
+    net: nn.Module,
+    data: Data,
+    precision: str,
+    limit: int | None = None,
+    batch: int = 500,
+    team: Team = ALONE,
 ) -> tuple[float, int]:
     """Accuracy on the test set in evaluation mode, and on how many examples.
 
     Args:
         limit: largest number of batches, for trials; None for all.
+        team: the processes among which the batches are divided.
     """
     training = net.training
     net.eval()
     device = data.mean.device
     right = torch.zeros((), dtype=torch.int64, device=device)
     count = min(len(data.test), limit * batch if limit else len(data.test))
-    for start in range(0, count, batch):
+    for start in range(0, count, batch)[team.rows]:
         chosen = slice(start, min(start + batch, count))
         with autocast(device, precision):
             guessed = net(prepare(data.test.examples[chosen], data)).argmax(1)
         right += (guessed == data.test.labels[chosen].to(device)).sum()
     net.train(training)
-    return int(right) / count, count
+    (all_,) = team.total(int(right))
+    return all_ / count, count
 
 
 def build_network(module: Any, settings: dict[str, Any]) -> nn.Module:
@@ -195,7 +204,7 @@ def _first(names: list[str]) -> str:
     return names[0] + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
 
 
-def retrain_stream(data: Data, settings: dict[str, Any], seed: int) -> Stream:
+def retrain_stream(data: Data, settings: dict[str, Any], seed: int, team: Team = ALONE) -> Stream:
     """The whole training set, augmented as the settings say."""
     side = data.train.examples.shape[-1]
     cutout = min(settings["cutout"], side // 2)
@@ -203,7 +212,8 @@ def retrain_stream(data: Data, settings: dict[str, Any], seed: int) -> Stream:
         print(f"cutout of {cutout} instead of {settings['cutout']}: the images are {side} wide")
     names = ("augment", "pad", "flip", "randaugment", "erasing", "interpolation")
     flags = {name: settings[name] for name in names}
-    return open_stream(data.train, data, settings["batch_size"], seed, "retrain", cutout=cutout, **flags)
+    size = settings["batch_size"]
+    return open_stream(data.train, data, size, seed, "retrain", cutout=cutout, team=team, **flags)
 
 
 def retrain(args: Any, settings: dict[str, Any], home: Path) -> None:
@@ -212,16 +222,17 @@ def retrain(args: Any, settings: dict[str, Any], home: Path) -> None:
     Args:
         home: where the script lies, beside `runs`.
     """
+    team = Team.start(args.device)
     rehearsal = Rehearsal(args, settings)
     folder = folder_of(args, home)
-    device = pick_device(args.device)
+    device = team.device
     seed_everything(args.seed, args.deterministic)
     source = Path(args.model) if args.model else folder / "model.py"
     if not args.model:
         refuse_damaged(source, "Run search.py again to write it anew, or train it as it is with --model")
     module = load_model(source)
     how = args.data_dir, args.workers, settings["loader"], settings["interpolation"], rehearsal.few
-    data = load_data(settings["name"], module.INPUT, module.CLASSES, *how).to(device)
+    data = team.in_turn(lambda: load_data(settings["name"], module.INPUT, module.CLASSES, *how)).to(device)
     settings["loader"] = data.loader  # what auto came to is part of the run's identity
     refuse_idle(args.settings, settings, data.loader)
     for note in data.notes:
@@ -231,7 +242,9 @@ def retrain(args: Any, settings: dict[str, Any], home: Path) -> None:
         load_weights(net, Path(args.weights))
     net.to(device)
     channels_last(net)
-    stream = retrain_stream(data, settings, args.seed)
+    if args.sync_bn:
+        synchronise(net, team)
+    stream, draws = retrain_stream(data, settings, args.seed, team), Draws(team, args.seed)
     add_dropout(net, module.CLASSES, settings["dropout"])
     optimizer = make_optimizer(net, settings)
     average = average_of(net, settings["ema_decay"])
@@ -239,7 +252,9 @@ def retrain(args: Any, settings: dict[str, Any], home: Path) -> None:
     identity = {"model": file_digest(source), "seed": args.seed, **settings, "data": known}
     identity |= {"precision": args.precision, "limit_batches": args.limit_batches}
     identity["weights"] = file_digest(Path(args.weights)) if args.weights else None
-    run = Run(folder / "retrain", identity, args.restart, **options_of(args, device, known))
+    if args.sync_bn:
+        identity["sync_bn"] = True
+    run = Run(folder / "retrain", identity, args.restart, **options_of(args, device, known, team))
     parts = {"net": net, "optimizer": optimizer, "stream": stream}
     parts |= {} if average is None else {"average": average}
     at = run.resume(parts)
@@ -258,7 +273,9 @@ def retrain(args: Any, settings: dict[str, Any], home: Path) -> None:
         net.drop_path_prob = settings["drop_path"] * epoch / epochs
         net.train()
         for step in range(at["step"], steps):
-            loss = training_step(net, stream.next(), optimizer, settings, autocast(device, args.precision))
+            cast = autocast(device, args.precision)
+            with draws.own(epoch, step):
+                loss = training_step(net, stream.next(), optimizer, settings, cast, team)
             if average is not None:
                 average.update_parameters(net)
             meter.add("loss", loss, epoch * steps + step + 1)
@@ -266,22 +283,24 @@ def retrain(args: Any, settings: dict[str, Any], home: Path) -> None:
             progress.step(f"epoch {epoch + 1}/{epochs} step {step + 1}/{steps} {meter}")
             run.tick()
         meter.flush()
+        team.agree(list(net.state_dict()), list(net.state_dict().values()))
         entry = {"epoch": epoch + 1, "loss": meter.means()["loss"], "lr": rate}
         shown = f"epoch {epoch + 1}/{epochs}: loss {entry['loss']:.3f}"
         if (epoch + 1) % EVALUATED_EVERY == 0 and epoch + 1 < epochs:
-            entry["test_accuracy"], _ = evaluate(net, data, args.precision, args.limit_batches)
+            entry["test_accuracy"], _ = evaluate(net, data, args.precision, args.limit_batches, team=team)
             shown += f", test accuracy {entry['test_accuracy']:.2%}"
             if average is not None:
                 entry["average_accuracy"], _ = evaluate(
-                    average.module, data, args.precision, args.limit_batches
+                    average.module, data, args.precision, args.limit_batches, team=team
                 )
                 shown += f", of the average {entry['average_accuracy']:.2%}"
         progress.line(shown)
         run.log(entry)
         at.update(epoch=epoch + 1, step=0)
         run.save()
-    finish(net, None if average is None else average.module, data, run, args)
-    if rehearsal.on:
+    if team.finish():
+        finish(net, None if average is None else average.module, data, run, args)
+    if team.first and rehearsal.on:
         rehearsal.end(run, data, settings, device)
 
 
@@ -291,12 +310,14 @@ def training_step(
     optimizer: torch.optim.Optimizer,
     settings: dict[str, Any],
     cast: AbstractContextManager[Any],
+    team: Team = ALONE,
 ) -> Tensor:
-    """One step on a batch, its gradient clipped. Returns the loss, shape ()."""
+    """One step on a batch, of which every process has its rows, its gradient clipped. Returns the loss, shape ()."""
     with cast:
         loss = training_loss(net(batch[0]), batch[1], settings)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    loss = team.reduced(net, net.parameters(), loss)
     if settings["clip"] > 0:
         nn.utils.clip_grad_norm_(net.parameters(), settings["clip"])
     optimizer.step()
