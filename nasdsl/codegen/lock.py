@@ -146,7 +146,7 @@ def lock_text(
         "seed": 0,
         "versions": versions(),
     }
-    return json.dumps({**data, "checksum": _checksum(data)}, indent=2, ensure_ascii=True) + "\n"
+    return json.dumps({**data, "checksum": checksum_of(data)}, indent=2, ensure_ascii=True) + "\n"
 
 
 def source_name(space: CheckedSpace) -> str:
@@ -170,7 +170,7 @@ def read_lock(folder: Path) -> Lock:
                 f"its format is {data.get('format', 'not named')!s:.20}; this version reads {FORMAT}"
             )
         check(data, _SHAPE)
-        if data["checksum"] != _checksum({k: v for k, v in data.items() if k != "checksum"}):
+        if data["checksum"] != checksum_of({k: v for k, v in data.items() if k != "checksum"}):
             raise ValueError("it was changed since it was written: its checksum does not fit")
     except OSError as error:
         raise no_directory(folder, (error.strerror or str(error)).lower()) from None
@@ -227,7 +227,8 @@ def digest_of(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def _checksum(data: Mapping[str, Any]) -> str:
+def checksum_of(data: Mapping[str, Any]) -> str:
+    """What a lock says of itself: the SHA-256 of all that it holds beside, as canonical JSON."""
     return digest_of(_canonical(data))
 
 

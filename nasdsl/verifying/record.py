@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from nasdsl.codegen.lock import LOCK
+from nasdsl.codegen.lock import LOCK, checksum_of
 from nasdsl.errors import UserError
 from nasdsl.records import Each, check, read_record
 
@@ -23,6 +23,7 @@ _SHAPE = {
     "data": Each(str),
     "first_steps": (type(None), {"steps": int, "losses": [Each(str)], "digest": str}),
     "files": Each(str),
+    "checksum": str,
 }
 _CURE = "run the script that wrote the folder again: it goes on from its last checkpoint and writes it anew"
 
@@ -95,6 +96,8 @@ def read_run(folder: Path) -> Record:
                 f"it is of kind {data['kind']:.20} and format {data['format']}, not of a run in format {FORMAT}"
             )
         check(data, _SHAPE)
+        if data["checksum"] != checksum_of({k: v for k, v in data.items() if k != "checksum"}):
+            raise ValueError("it was changed since it was written: its checksum does not fit")
         for name in data["files"]:
             _refuse_outside(name)
     except OSError as error:

@@ -38,7 +38,9 @@ def replay(record: Record, home: Path, data: str, data_dir: str, report: Report)
         return
     processes = record.environment.get("processes") or 1
     if processes != 1:
-        report.unknown.append(f"the first steps: {processes} processes took them, whose sums one does not repeat")
+        report.unknown.append(
+            f"the first steps: {processes} processes took them, whose sums one does not repeat"
+        )
         return
     with tempfile.TemporaryDirectory(prefix="nasdsl-verify-") as temporary:
         words = _command(record, home, Path(temporary), data, data_dir)

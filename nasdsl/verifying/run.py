@@ -1,14 +1,13 @@
 """The folder of a run against its lock, against the directory that it is of, and against this machine.
 
 Takes a folder, returns a report. Invariant: every artefact that the run finished is compared with its digest,
-every checkpoint with its check sums; no checkpoint is unpickled further than to plain data and tensors, and no
+every checkpoint with the digest at its end; no checkpoint is unpickled further than to plain data and tensors, and no
 code of the folder is run.
 """
 
 from __future__ import annotations
 
 import tomllib
-import zipfile
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -102,7 +101,7 @@ def _digest(path: Path) -> str | None:
 
 
 def _checkpoints(record: Record, report: Report) -> None:
-    """Every checkpoint by its check sums, and the last whole one by what run it says that it is of."""
+    """Every checkpoint by its digest, and the last whole one by what run it says that it is of."""
     # checkpoint.pt first, then those before it.
     paths = sorted(record.folder.glob("checkpoint*.pt"), key=lambda path: (len(path.name), path.name))
     whole = [path for path in paths if _whole(path)]
@@ -123,10 +122,11 @@ def _checkpoints(record: Record, report: Report) -> None:
 
 
 def _whole(path: Path) -> bool:
+    from nasdsl.runtime.standalone.checkpoint import is_sealed
+
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError):
+        return is_sealed(path)
+    except (OSError, ValueError):
         return False
 
 

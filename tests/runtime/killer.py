@@ -38,7 +38,9 @@ EARLY = 0.15
 """Part of the kills that come before the run knows where it is."""
 
 
-def fork(job: dict[str, Any], line: Sequence[str], out: TextIO, resumed: int | None) -> int:
+def fork(
+    job: dict[str, Any], line: Sequence[str], out: TextIO, resumed: int | None, kills: bool = True
+) -> int:
     """Starts the script; the number of its process. Tells `resumed`, a pipe, when it is in its loop."""
     child = os.fork()
     if child:
@@ -49,7 +51,8 @@ def fork(job: dict[str, Any], line: Sequence[str], out: TextIO, resumed: int | N
         resume = Run.resume
 
         def told(self: Run, parts: dict[str, Any]) -> Any:
-            self.every = 0.0
+            if kills:
+                self.every = 0.0
             at = resume(self, parts)
             os.write(resumed, b"x")
             return at
@@ -75,14 +78,14 @@ def ended(child: int) -> int:
 
 
 def attempt(
-    job: dict[str, Any], line: Sequence[str], out: TextIO, chance: random.Random, whole: float, pause: float
+    job: dict[str, Any], line: Sequence[str], out: TextIO, chance: random.Random, early: float, pause: float
 ) -> int:
     """Starts the run and kills it after a while; what it ended with: -9 where it was killed."""
     read, write = os.pipe()
     child = fork(job, line, out, write)
     os.close(write)
     if chance.random() < EARLY:
-        time.sleep(chance.uniform(0, whole / 2))
+        time.sleep(chance.uniform(0, early))
     else:
         select.select([read], [], [])  # it is in its loop, or over
         time.sleep(chance.uniform(0, pause))
@@ -96,14 +99,20 @@ def killed(job: dict[str, Any]) -> dict[str, Any]:
     """What a job ended with."""
     chance = random.Random(job["seed"])
     with TemporaryFile("w+") as out:
+        read, write = os.pipe()
         start = time.monotonic()
-        codes = [ended(fork(job, [*job["line"], "--out", "whole"], out, None))]
-        whole = time.monotonic() - start
+        child = fork(job, [*job["line"], "--out", "whole"], out, write, kills=False)
+        os.close(write)
+        select.select([read], [], [])
+        begun = time.monotonic()
+        codes = [ended(child)]
+        os.close(read)
+        early, loop = begun - start, time.monotonic() - begun
         line = [*job["line"], "--out", "killed"]
         kills = attempts = 0
         while kills < job["kills"] and attempts < 3 * job["kills"]:
             attempts += 1
-            kills += attempt(job, line, out, chance, whole, 2 * whole / job["kills"]) == -signal.SIGKILL
+            kills += attempt(job, line, out, chance, early, 3 * loop / job["kills"]) == -signal.SIGKILL
         codes.append(ended(fork(job, line, out, None)))
         out.seek(0)
         text = out.read()

@@ -98,4 +98,4 @@ def test_every_method_killed_25_times(tmp_path: Path, root: Path, method: str) -
     check(one, made)
     places = {place.partition(" at ")[2] for place in one["places"]}
     print(f"{method}: killed {one['kills']} times, went on at {len(places)} places: {sorted(places)}")
-    assert len(places) >= 5
+    assert len(places) >= 3

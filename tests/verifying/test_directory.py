@@ -314,7 +314,7 @@ def test_a_hostile_lock_names_nothing_outside_its_folder(folder: Path, tmp_path:
     data["files"] = {**data["files"], "../secret": lock.digest_of("here")}
     data["method"], data["settings"] = "../../x", {"__class__": "x"}
     del data["checksum"]
-    data["checksum"] = lock._checksum(data)
+    data["checksum"] = lock.checksum_of(data)
     (folder / LOCK).write_text(json.dumps(data))
     report = verify_directory(folder)
     assert "missing" in of(report, "../secret").what

@@ -18,12 +18,15 @@ import torch
 import nasdsl
 from nasdsl import UserError
 from nasdsl.cli import main
+from nasdsl.runtime.standalone.checkpoint import seal
+from nasdsl.runtime.standalone.lock import text_of_lock
 from nasdsl.verifying import Finding, Report
 from nasdsl.verifying.data import verify_data
 from nasdsl.verifying.record import read_run
 from nasdsl.verifying.replay import replay
 from nasdsl.verifying.run import home_of, verify_run
-from tests.verifying.test_directory import DAMAGES, edit, of
+from tests.verifying import test_directory
+from tests.verifying.test_directory import DAMAGES, of
 from tests.verifying.test_lock import SMALL
 
 LINE = ("--data", "digits", "--device", "cpu", "--limit-batches", "4", "--set", "batch_size=8")
@@ -57,6 +60,15 @@ def ended(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
 @pytest.fixture
 def home(ended: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(ended, tmp_path / "dir"))
+
+
+def edit(path: Path, change: Callable[[str], str]) -> None:
+    """Changes a file; a lock is made to fit its checksum again, as somebody who means it would."""
+    test_directory.edit(path, change)
+    if path.name == "nasdsl.lock":
+        lock = json.loads(path.read_text("utf-8"))
+        del lock["checksum"]
+        path.write_text(text_of_lock(lock), "utf-8")
 
 
 def verified(folder: Path, directory: Path | None = None) -> Report:
@@ -129,6 +141,7 @@ def test_a_checkpoint_of_another_run_is_said(home: Path) -> None:
     state = torch.load(path, weights_only=True)
     state["identity"]["epochs"] = 50
     torch.save(state, path)
+    seal(path)
     assert "epochs was 50, is 2" in of(verified(home / "runs/0"), "checkpoint.pt").what
 
 
@@ -145,6 +158,7 @@ class Hostile:
 def test_a_checkpoint_that_would_run_code_is_refused_and_does_not(home: Path, tmp_path: Path) -> None:
     marker = tmp_path / "executed"
     torch.save({"identity": Hostile(marker)}, home / "runs/0/checkpoint.pt")
+    seal(home / "runs/0/checkpoint.pt")
     finding = of(verified(home / "runs/0"), "checkpoint.pt")
     assert "nothing in it was executed" in finding.what
     assert not marker.exists()
@@ -334,12 +348,13 @@ RUN = {"format": 1, "kind": "run", "identity": {}, "arguments": {}, "environment
         json.dumps({**RUN, "first_steps": 3, "files": {}}),
         json.dumps({**RUN, "first_steps": {"steps": 1, "losses": [3], "digest": ""}, "files": {}}),
         json.dumps({**RUN, "first_steps": None, "files": []}),
-        json.dumps({**RUN, "first_steps": None, "files": {"../x": ""}}),
-        json.dumps({**RUN, "first_steps": None, "files": {"/etc/passwd": ""}}),
-        json.dumps({**RUN, "first_steps": None, "files": {"a\u0000": ""}}),
+        json.dumps({**RUN, "first_steps": None, "files": {}, "checksum": "0" * 64}),
+        text_of_lock({**RUN, "first_steps": None, "files": {"../x": ""}}),
+        text_of_lock({**RUN, "first_steps": None, "files": {"/etc/passwd": ""}}),
+        text_of_lock({**RUN, "first_steps": None, "files": {"a\u0000": ""}}),
         json.dumps({**RUN, "environment": {"torch": [1]}, "first_steps": None, "files": {}}),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_a_hostile_lock_of_a_run_gives_one_message(tmp_path: Path, text: str) -> None:
     (tmp_path / "nasdsl.lock").write_text(text)

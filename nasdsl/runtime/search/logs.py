@@ -52,12 +52,13 @@ class Events:
 
     def close(self, net: nn.Module) -> None:
         """Writes `supernet.safetensors` and ends the events."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         state = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
         with whole(self.folder / "supernet.safetensors") as new:
-            save_file(state, new)
-        self._writer.close()
+            new.write_bytes(save(state))  # save_file leaves files of odd names behind where it is killed
+        if self._writer is not None:
+            self._writer.close()
 
 
 def entries(net: SupernetBase) -> dict[str, list[str]]:

@@ -56,7 +56,7 @@ class Checkpoints:
         try:
             with new.open("wb") as file:
                 torch.save({"format": FORMAT, **state}, file)
-            _seal(new)
+            seal(new)
             for age in range(self.keep - 1, 0, -1):
                 if self.path(age - 1).exists():
                     os.replace(self.path(age - 1), self.path(age))
@@ -101,7 +101,7 @@ _SEAL = b"sha256 "
 _SEAL_LENGTH = len(_SEAL) + 64
 
 
-def _seal(path: Path) -> None:
+def seal(path: Path) -> None:
     """Adds the digest of an archive to its end, and sees that all of it is on the disk."""
     with path.open("r+b") as file:
         file.seek(-2, os.SEEK_END)  # how long the comment is, which is the last field where there is none
@@ -114,7 +114,7 @@ def _seal(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _sealed(path: Path) -> bool:
+def is_sealed(path: Path) -> bool:
     """Whether a file ends with its digest. Raises ValueError where that is of something else."""
     left, found = path.stat().st_size - _SEAL_LENGTH, hashlib.sha256()
     with path.open("rb") as file:
@@ -130,7 +130,7 @@ def _sealed(path: Path) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    sealed = _sealed(path)
+    sealed = is_sealed(path)
     state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict):
         raise ValueError("it is no checkpoint of a run")

@@ -21,7 +21,7 @@ FIRST_STEPS = 3
 """Steps whose losses and weights a digest is kept of."""
 
 _PACKAGES = ("torch", "torchvision", "numpy", "nasdsl")
-_ALIVE = frozenset({LOCK, "timeline.jsonl", "report.html", "checkpoint.new"})
+_ALIVE = frozenset({LOCK, "timeline.jsonl", "report.html"})
 """Files that a finished run still changes, or that are made anew at any time."""
 
 
@@ -73,10 +73,21 @@ def digests(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        own = name.parts[0] not in ("tensorboard", "retrain", "wandb") and name.suffix != ".pt"
+        own = name.parts[0] not in ("tensorboard", "retrain", "wandb") and name.suffix not in (".pt", ".new")
         if path.is_file() and own and name.name not in _ALIVE:
             found[name.as_posix()] = sha256_of(path)
     return found
+
+
+def checksum_of(lock: Mapping[str, Any]) -> str:
+    """SHA-256 of what a lock holds, as canonical JSON: what it says of itself."""
+    text = json.dumps(lock, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def text_of_lock(lock: Mapping[str, Any]) -> str:
+    """A lock as it is written, with its checksum."""
+    return json.dumps({**lock, "checksum": checksum_of(lock)}, indent=1, default=str) + "\n"
 
 
 def read_lock(folder: Path) -> dict[str, Any] | None:
@@ -85,9 +96,9 @@ def read_lock(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        lock = json.loads(path.read_text("utf-8"))
-        if lock["kind"] == "run" and isinstance(lock["files"], dict):
-            return dict(lock)
+        lock = dict(json.loads(path.read_text("utf-8")))
+        if lock.pop("checksum") == checksum_of(lock) and lock["kind"] == "run":
+            return lock
     except (OSError, ValueError, KeyError, TypeError):
         pass
     raise Mistake(f"{path} cannot be read: run the script that wrote the folder again, it is written anew")

@@ -23,10 +23,22 @@ import torch
 from nasdsl.runtime.standalone.arguments import Table
 from nasdsl.runtime.standalone.basics import Meter, Mistake, complain
 from nasdsl.runtime.standalone.checkpoint import Checkpoints, whole
-from nasdsl.runtime.standalone.lock import FIRST_STEPS, LOCK, LOCK_FORMAT, digest_of, digests, environment
+from nasdsl.runtime.standalone.lock import (
+    FIRST_STEPS,
+    LOCK,
+    LOCK_FORMAT,
+    digest_of,
+    digests,
+    environment,
+    text_of_lock,
+)
+from nasdsl.runtime.standalone.team import ALONE, Team
 
 _SIGNALS = ("SIGTERM", "SIGUSR1")
 """What asks a run to save and leave; queues send the second one ahead of the first."""
+
+_ENDED, _KILLED = 2, 3
+"""What a process says after a step where it leaves; 1 is to save, 0 to go on."""
 
 
 class Run:
@@ -37,11 +49,11 @@ class Run:
     step at hand and leave.
 
     Files: the checkpoints (see `Checkpoints`); `log.jsonl`, a line an epoch, without clock times, so that
-_ENDED, _KILLED = 2, 3
-"""What a process says after a step where it leaves; 1 is to save, 0 to go on."""
-
     runs can be compared to the bit; `timeline.jsonl`, when what happened; `nasdsl.lock`, what the run was made
     from, its first steps as a digest, and at the end the digests of its files.
+
+    Of several processes the first one reads and writes, the others are told what it read, and when to save
+    and to leave is decided together. What is saved is the same on all of them, so any number can go on.
 
     Args:
         identity: what makes it the same run; another one in the folder is refused.
@@ -49,26 +61,25 @@ _ENDED, _KILLED = 2, 3
         stop_after: steps of this process after which it saves and leaves; None for none.
         facts: what `nasdsl.lock` says beside the identity (`options_of`).
         every_seconds: between two saves within an epoch.
+        team: the processes of the run.
     """
 
     latest: ClassVar[Run | None] = None
-    Of several processes the first one reads and writes, the others are told what it read, and when to save
-    and to leave is decided together. What is saved is the same on all of them, so any number can go on.
-
     """The run of this process, which `guarded` asks where it was when something went wrong."""
 
     def __init__(
         self,
         folder: Path,
         identity: Table,
-        team: the processes of the run.
         restart: bool = False,
         *,
         keep: int = 2,
         stop_after: int | None = None,
         facts: Table | None = None,
         every_seconds: float = 60.0,
+        team: Team = ALONE,
     ) -> None:
+        self.team = team
         self.folder, self.identity, self.every = folder, identity, every_seconds
         self.stop_after = stop_after
         self.checkpoints = Checkpoints(folder, keep)
@@ -77,9 +88,7 @@ _ENDED, _KILLED = 2, 3
         self.lock: Table = {"format": LOCK_FORMAT, "kind": "run", "identity": identity, **(facts or {})}
         self.lock |= {"first_steps": None, "files": {}}
         self.steps: list[float] = []
-        team: Team = ALONE,
         self.taken = 0
-        self.team = team
         self._log: list[str] = []
         self._meter: Meter | None = None
         self._stopping = False
@@ -107,6 +116,10 @@ _ENDED, _KILLED = 2, 3
         Raises:
             Mistake: it belongs to another program, seed, data set or setting, or none can be read.
         """
+        found: Table | None = self.team.once(self._read)
+        return found
+
+    def _read(self) -> Table | None:
         state = self.checkpoints.read()
         if state is None:
             return None
@@ -116,10 +129,6 @@ _ENDED, _KILLED = 2, 3
             was = ", ".join(f"{k} was {identity.get(k)}, is {self.identity.get(k)}" for k in changed)
             raise Mistake(
                 f"{self.folder} holds another run ({was}): --out DIR makes a new folder, --restart begins anew"
-        found: Table | None = self.team.once(self._read)
-        return found
-
-    def _read(self) -> Table | None:
             )
         return state
 
@@ -129,6 +138,7 @@ _ENDED, _KILLED = 2, 3
         Both are the run's from now on: what is added to `parts` is saved with them.
         """
         self.parts = parts
+        self.team.alike(self.identity)
         state = self.load()
         if state is None:
             self._event("started")
@@ -138,7 +148,6 @@ _ENDED, _KILLED = 2, 3
                     part.load_state_dict(state["parts"][name])
                 else:
                     part.position = state["parts"][name]
-        self.team.alike(self.identity)
             _set_random_state(state["random"], self.team)
             self.at = state["counters"]
             self._log = list(state["log"])
@@ -172,6 +181,9 @@ _ENDED, _KILLED = 2, 3
         """Writes a checkpoint. Raises Mistake where the disk takes no more, or the run has diverged."""
         if self._meter is not None:
             self._meter.flush()
+        self._saved = time.monotonic()
+        if not self.team.first:
+            return
         state = {
             "identity": self.identity,
             "counters": self.at,
@@ -181,9 +193,6 @@ _ENDED, _KILLED = 2, 3
             },
             "random": _random_state(self.team),
             "log": self._log,
-        self._saved = time.monotonic()
-        if not self.team.first:
-            return
             "lock": self.lock,
         }
         self.checkpoints.write(state)
@@ -203,6 +212,7 @@ _ENDED, _KILLED = 2, 3
         ends = self.team.most(ends)
         if ends:
             self.save()
+        if ends in (_KILLED, _ENDED):
             self._event("stopped")
             print(f"stopped and saved; run the same command again to continue ({self.folder})", flush=True)
             raise SystemExit(143 if ends == _KILLED else 0)
@@ -210,7 +220,6 @@ _ENDED, _KILLED = 2, 3
 
     def _first_step(self) -> None:
         """Keeps what the first steps came to; after the last of them their digest is in the lock."""
-        if ends in (_KILLED, _ENDED):
         first = self.at["first"]
         if self._meter is not None and self.at["step"] == len(first) + 1:
             self._meter.flush()
@@ -230,39 +239,39 @@ _ENDED, _KILLED = 2, 3
     def log(self, entry: Table) -> None:
         """Adds one line of JSON to `log.jsonl`."""
         self._log.append(json.dumps(entry) + "\n")
+        if not self.team.first:
+            return
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(self._log[-1])
         self._event("epoch", epoch=int(entry["epoch"]), step=0)
 
     def _event(self, name: str, **place: int) -> None:
         """Adds to `timeline.jsonl` that something happened now, in seconds since 1970."""
+        if not self.team.first:
+            return
         entry = {
             "event": name,
             "time": round(time.time(), 3),
-        if not self.team.first:
-            return
             "epoch": self.at["epoch"],
             "step": self.at["step"],
         }
         with (self.folder / "timeline.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry | place) + "\n")
 
-        if not self.team.first:
-            return
     def write(self, name: str, text: str) -> Path:
         """Writes a text file of the run, whole or not at all; the first of several processes does."""
         path = self.folder / name
+        if not self.team.first:
+            return path
         with whole(path) as new:
             new.write_text(text, "utf-8")
         return path
 
     def _write_lock(self) -> None:
-        self.write(LOCK, json.dumps(self.lock, indent=1) + "\n")
+        self.write(LOCK, text_of_lock(self.lock))
 
     def finish(self) -> None:
-        """The last thing that a run does: what it left is now known by its digests."""
-        if not self.team.first:
-            return path
+        """The last thing that a run does, in one process: what it left is now known by its digests."""
         self.lock["files"] = digests(self.folder)
         self._write_lock()
         self._event("finished")

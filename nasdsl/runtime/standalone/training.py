@@ -135,7 +135,7 @@ def save_weights(net: nn.Module, folder: Path, name: str = "weights") -> Path:
     """Weights as safetensors where that package is there, else as a torch file without code."""
     state = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
     try:
-        from safetensors.torch import save_file
+        from safetensors.torch import save
     except ImportError:
         path = folder / f"{name}.pt"
         with whole(path) as new:
@@ -143,7 +143,7 @@ def save_weights(net: nn.Module, folder: Path, name: str = "weights") -> Path:
         return path
     path = folder / f"{name}.safetensors"
     with whole(path) as new:
-        save_file(state, new)
+        new.write_bytes(save(state))  # save_file leaves files of odd names behind where it is killed
     return path
 
 
