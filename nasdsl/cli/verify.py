@@ -99,4 +99,4 @@ def _print(report: Report) -> None:
         print("nothing differs")
     else:
         some = f"{len(report.findings)} difference{'s' * (len(report.findings) > 1)}"
-        print(f"{some}, {count or 'none'} of {'them' if len(report.findings) > 1 else 'it'} matters")
+        print(f"{some}, {count or 'none'} of which matter{'s' * (count < 2)}")
