@@ -24,6 +24,7 @@ _PLAIN = (
     "data_dir",
     "benchmark",
     "metric",
+    "wandb",
 )
 _FLAGS = ("deterministic", "compile", "cuda_graph", "sync_bn")
 _USUAL = {"workers": 2, "data_dir": "data", "device": "auto", "precision": "fp32"}

@@ -66,6 +66,7 @@ def read_arguments(
             help="look every epoch's architecture up (nasdsl benchmark --help)",
         )
         add("--metric", metavar="NAME", help="the column of the table, if it has several")
+        add("--wandb", metavar="PROJECT", help="log to Weights & Biases, too; WANDB_MODE=offline to the disk")
         add("--cuda-graph", action="store_true", help="record both steps once and replay them (CUDA)")
     args, unknown = parser.parse_known_args(argv)
     if unknown:
