@@ -183,7 +183,7 @@ def _identity(record: Record, home: Path, report: Report) -> None:
         _same_file(record, "model", model, "the network that was trained", report)
     _settings(record, home, report)
     if len(report.findings) == before:
-        report.good.append(f"identity: a run of {home} as it is now")
+        report.good.append("identity: a run of its directory as that is now")
 
 
 def _search_identity(record: Record, home: Path, lock: Lock, report: Report) -> None:
