@@ -36,6 +36,7 @@ PAGES = [*TUTORIAL, *HOWTO]
 _LANGUAGES = ("nas", "console", "python", "toml", "yaml", "text")
 _TOOLS = {
     "python": f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n',
+    "torchrun": f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m torch.distributed.run "$@"\n',
     # As an installed command: the reader's folder is not on the path, nasdsl is.
     "nasdsl": f"#!{sys.executable} -P\nimport sys\n\nsys.path.append({str(ROOT)!r})\n"
     "from nasdsl.cli import main\n\nsys.exit(main())\n",

@@ -290,7 +290,7 @@ class Team:
             more = f" (and {differing - 1} more)" if differing > 1 else ""
             raise _of_all(
                 f"rank {odd[0]} has another value of `{name}`{more} than the other processes: their searches have "
-                "parted; the same command again continues from the last checkpoint, where they agreed"
+                "parted; the same command again continues from the last checkpoint, the same for all"
             )
 
     def alike(self, facts: Mapping[str, Any]) -> None:
@@ -324,7 +324,7 @@ class Team:
         raise _of_all(
             f"rank {rank} has gradients of {everyone[rank][1]} where others have those of "
             f"{next(w for d, w in everyone if d == usual)}, not all of the same shapes: their searches have parted; "
-            "the same command again continues from the last checkpoint, where they agreed"
+            "the same command again continues from the last checkpoint, the same for all"
         )
 
     @contextmanager
