@@ -28,7 +28,9 @@ def lines_of(chart: Chart, colour: str) -> list[list[tuple[float, float]]]:
 
 def rectangles(chart: Chart, colour: str) -> list[tuple[float, float]]:
     """Left and right of the rectangles of a colour."""
-    found = [re.fullmatch(r"M([\d.]+) [\d.]+H([\d.]+)V[\d.]+H[\d.]+Z", d) for d in paths(chart, colour, "fill")]
+    found = [
+        re.fullmatch(r"M([\d.]+) [\d.]+H([\d.]+)V[\d.]+H[\d.]+Z", d) for d in paths(chart, colour, "fill")
+    ]
     return [(float(m[1]), float(m[2])) for m in found if m]
 
 
