@@ -68,11 +68,18 @@ def spread(space: Space, arch: Architecture, seed: int) -> torch.nn.Module:
     """A network in evaluation mode whose statistics, scales and shifts are not those of a fresh one."""
     net = space.network(arch, seed=seed)
     random = torch.Generator().manual_seed(seed)
+    norms = [
+        m
+        for m in net.modules()
+        if isinstance(m, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d | torch.nn.LayerNorm)
+    ]
     with torch.no_grad():
-        for module in net.modules():
-            if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d | torch.nn.LayerNorm):
-                module.weight.uniform_(0.5, 1.5, generator=random)
-                module.bias.normal_(0.0, 0.2, generator=random)
+        for module in norms:
+            module.weight.uniform_(0.5, 1.5, generator=random)
+            module.bias.normal_(0.0, 0.2, generator=random)
+            if not isinstance(module, torch.nn.LayerNorm):
+                # Statistics are then those of what is seen: signals neither die nor grow on their way.
+                module.momentum = None
         for _ in range(2):
             net.train()(torch.randn(4, *shape_of(space, arch), generator=random))
     return net.eval()
