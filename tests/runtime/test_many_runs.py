@@ -52,6 +52,7 @@ def found(folder: Path) -> Any:
     return json.loads((folder / "architecture.json").read_text())["choices"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "line", "cut"), [("toponas", SEARCH, 4), ("cream", PATHS, 8)])
 def test_a_run_of_two_goes_on_with_two_or_with_one(
     compiled: Callable[[str], Path], method: str, line: tuple[str, ...], cut: int, tmp_path: Path
