@@ -10,8 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import nasdsl
@@ -25,6 +27,7 @@ from nasdsl.runtime.search.engine import Engine
 from nasdsl.runtime.standalone.basics import Mistake, WrongUse
 from nasdsl.runtime.standalone.data import Data, Split, Stream
 from nasdsl.runtime.standalone.draws import Draws
+from nasdsl.runtime.standalone.pictures import Batches, Pictures
 from nasdsl.runtime.standalone.synced import synchronise
 from nasdsl.runtime.standalone.team import ALONE, Team
 from nasdsl.runtime.supernet import SupernetBase
@@ -421,6 +424,27 @@ def test_the_rows_of_all_processes_are_the_batch_of_one(given: dict[str, Any]) -
             own_x, own_y = part.next()
             assert torch.equal(own_x, x[rank::4])
             assert torch.equal(own_y, y[rank::4])
+
+
+def test_images_of_other_rows_are_not_decoded(tmp_path: Path) -> None:
+    """Whole batches and those of two processes, one of which would not find the files of the other."""
+    for number in range(8):
+        pixels = numpy.random.RandomState(number).randint(0, 255, (12, 12, 3), dtype=numpy.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    files = numpy.array([str(tmp_path / f"{number}.png").encode() for number in range(8)])
+    pictures = Pictures(files, (3, 8, 8), "bilinear", 0)
+
+    def batch(rows: slice) -> Any:
+        return Batches(pictures, torch.arange(8), 8, 0, "train", True, True, None, rows)[0]
+
+    x, y = batch(slice(0, None, 1))
+    first, second = (batch(slice(rank, None, 2)) for rank in range(2))
+    for rank, (own_x, own_y) in enumerate((first, second)):
+        assert torch.equal(own_x, x[rank::2])
+        assert torch.equal(own_y, y[rank::2])
+    for number in second[1].tolist():
+        (tmp_path / f"{number}.png").unlink()
+    assert torch.equal(batch(slice(0, None, 2))[0], first[0])
 
 
 def test_a_batch_that_cannot_be_divided_is_refused_with_one_that_can() -> None:
