@@ -62,9 +62,10 @@ class Inherited:
         if self.difference is None:
             first = f"Not compared with the supernet, which has no such point: {self.uncompared}."
         else:
+            # The figure itself differs from machine to machine; the record of a run has it.
             first = (
-                "The supernet at this architecture and the network cut out of it differ by "
-                f"{shown(self.difference)} at most, in float64."
+                "The network cut out of the supernet computes what the supernet computes at this architecture, "
+                f"to {FLOAT64:.0e} in float64."
             )
         if self.network is None:
             return first, f"{_TRAINED} has other sizes ({_listed(self.unfit)}) and takes none of them."
