@@ -267,7 +267,9 @@ class SupernetBase(nn.Module):
     def _restore(self, choices: Choices) -> Choices:
         restored = dict(choices)
         for item in self.LIFTED:
-            taken = restored.pop(item["decision"], ())
+            if item["decision"] not in restored:
+                continue  # nobody picked what the node is of
+            taken = restored.pop(item["decision"])
             restored.update({op: none for source, op, none in item["edges"] if source not in taken})
         return restored
 

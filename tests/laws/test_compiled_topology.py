@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import nasdsl
 from nasdsl.passes import relax
 from nasdsl.runtime import topology
 from tests.laws.common import batch, float64, small
@@ -51,3 +52,17 @@ def test_derivation_follows_the_combination_and_not_the_marginals() -> None:
         node.logits[0] = 1.0  # the pair of the first two sources
         node.logits[5] = 1.1  # the pair of the last two, just ahead
     assert net.derive()[f"{node.owner}.{node.name}.inputs"] == node.sources[2:]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_derived_has_no_decisions_of_a_cell_that_nobody_picked(seed: int) -> None:
+    """Where `none` was lifted into a choice of inputs, and the node of it does not exist."""
+    program = nasdsl.load("hierarchical", C=4, N=1).compile("toponas")
+    net = program.supernet(seed=seed)
+    with torch.no_grad():
+        for parameter in net.architecture_parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(seed))
+    found = program.architecture(net.derive())  # which refuses a decision that does not exist
+    # A node without inputs has no point; what was derived always has one.
+    net.set_architecture(found)
+    assert net.derive() == dict(found.choices)
