@@ -143,7 +143,7 @@ def _run(args: argparse.Namespace) -> Kind:
         )
     )
     path = Path(args.run)
-    home = next((p for p in (path, *path.parents) if (p / "nasdsl.lock").exists()), path)
+    home = next((p for p in (path, *path.parents) if (p / "search.py").exists()), path)
     run = "runs/0" if home == path else str(path.relative_to(home))
     return RunScores(str(home), run, options, args.allow_python)
 

@@ -20,6 +20,7 @@ from nasdsl.cli import main
 from nasdsl.exporting.card import MARK
 from nasdsl.exporting.equality import FLOAT32, difference, inputs
 from nasdsl.exporting.formats import FORMATS, Format
+from nasdsl.runtime.standalone.lock import text_of_lock
 
 WORDS = ["residual_mlp", "--param", "features=8", "--param", "classes=3"]
 
@@ -165,7 +166,7 @@ def test_weights_of_retraining_say_what_they_reached(
     result = {"test_accuracy": 0.925, "examples": 360, "mean": [0.5] * 8, "std": [0.25] * 8}
     (run / "result.json").write_text(json.dumps(result))
     lock = {"kind": "run", "files": {}, "arguments": {"data": "own:data", "epochs": 9, "seed": 4}}
-    (run / "nasdsl.lock").write_text(json.dumps(lock))
+    (run / "nasdsl.lock").write_text(text_of_lock(lock))
     target = tmp_path / "out" / "net.py"
     words = [*WORDS, "--arch", arch.to_json(), "--weights", str(run / "weights.safetensors")]
     code, out, err = command(capsys, *words, "-o", str(target))

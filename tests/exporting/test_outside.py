@@ -29,6 +29,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return environment(tmp_path_factory.mktemp("environment") / "new")
 
 
+@pytest.mark.slow
 def test_a_dozen_networks_compute_the_same_outside(python: Path, tmp_path: Path) -> None:
     spaces = {name: nasdsl.load(name, **SMALL.get(name, {})) for name in QUICK}
     pairs = [(spaces[name], arch) for name, n in QUICK.items() for arch in spaces[name].sample(n, seed=5)]

@@ -73,7 +73,11 @@ class Tags(HTMLParser):
 
 
 @pytest.mark.parametrize(
-    "word", ["<img src=x onerror=alert(1)>", "'\";\n${x}`id`$(touch executed)"], ids=["html", "shell"]
+    "word",
+    [
+        pytest.param("<img src=x onerror=alert(1)>", marks=pytest.mark.slow, id="html"),
+        pytest.param("'\";\n${x}`id`$(touch executed)", id="shell"),
+    ],
 )
 def test_a_run_in_a_folder_of_such_a_name(
     word: str, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]

@@ -43,6 +43,7 @@ def small(tmp_path: Path) -> Path:
         ("residual_mlp", "sandwich", {}),
     ],
 )
+@pytest.mark.usefixtures("tensors_alone")
 def test_parameters_are_exact_and_memory_is_near_the_allocators(
     name: str, method: str, params: dict[str, Any]
 ) -> None:

@@ -33,6 +33,7 @@ SPACES = [
 
 
 @pytest.mark.parametrize(("name", "method", "params", "passes"), SPACES)
+@pytest.mark.usefixtures("tensors_alone")
 def test_predicted_memory_is_near_the_allocators(
     name: str, method: str, params: dict[str, int], passes: str
 ) -> None:
@@ -60,6 +61,7 @@ def test_what_plan_knows_of_the_runtime_is_so() -> None:
 @pytest.mark.parametrize(
     ("passes", "parts"), [("+checkpoint", 1), ("", 4), ("+checkpoint,+simplify", 3)], ids=str
 )
+@pytest.mark.usefixtures("tensors_alone")
 def test_cells_computed_twice_and_micro_batches_are_modelled(passes: str, parts: int) -> None:
     space = nasdsl.load("darts", C=4, layers=5, resolution=16)
     found = measure(space, "darts", 18, passes, {"accumulate": parts})
@@ -69,6 +71,7 @@ def test_cells_computed_twice_and_micro_batches_are_modelled(passes: str, parts:
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("batch", [8, 64])
+@pytest.mark.usefixtures("tensors_alone")
 def test_fans_are_modelled_joined_and_one_by_one(bias: bool, batch: int) -> None:
     """At batch 64 the images are too large to be joined, at 8 they are small."""
     space = nasdsl.load("darts", C=8, layers=3, resolution=16)
@@ -159,6 +162,7 @@ def test_json_holds_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert {p["name"] for p in record["passes"]} == optimising
 
 
+@pytest.mark.usefixtures("tensors_alone")
 def test_what_is_drawn_is_predicted_by_the_largest_draw() -> None:
     """No draw takes more than is predicted, and much less is than for all candidates."""
     space = nasdsl.load("nasbench201", C=8, N=1)

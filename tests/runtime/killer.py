@@ -112,7 +112,9 @@ def killed(job: dict[str, Any]) -> dict[str, Any]:
         kills = attempts = 0
         while kills < job["kills"] and attempts < 3 * job["kills"]:
             attempts += 1
-            kills += attempt(job, line, out, chance, early, 8 * loop / job["kills"]) == -signal.SIGKILL
+            kills += (
+                attempt(job, line, out, chance, early, min(8 / job["kills"], 0.8) * loop) == -signal.SIGKILL
+            )
         codes.append(ended(fork(job, line, out, None)))
         out.seek(0)
         text = out.read()

@@ -62,7 +62,9 @@ def run(folder: Path, root: Path, name: str, out: str, *line: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("method", ["toponas", "gdas", "spos"])
+@pytest.mark.parametrize(
+    "method", ["toponas", *(pytest.param(m, marks=pytest.mark.slow) for m in ("gdas", "spos"))]
+)
 def test_the_same_command_gives_the_same_bits(tmp_path: Path, root: Path, method: str) -> None:
     """Losses, weights, variables, generators, draws, what was found."""
     folder = written(tmp_path, method)
@@ -78,6 +80,7 @@ def test_the_same_command_gives_the_same_bits(tmp_path: Path, root: Path, method
     assert locks[0]["arguments"]["deterministic"] is True
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_bits(tmp_path: Path, root: Path) -> None:
     """Else the test above would hold of anything."""
     folder = written(tmp_path, "gdas")

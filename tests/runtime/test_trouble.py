@@ -65,7 +65,7 @@ def test_a_memory_that_is_full_is_told_with_what_plan_predicts_and_what_needs_le
     assert any("+checkpoint" in line for line in rest)
 
 
-@pytest.mark.parametrize("method", ["toponas", "lissnas"])
+@pytest.mark.parametrize("method", ["toponas", pytest.param("lissnas", marks=pytest.mark.slow)])
 def test_a_dry_run_does_everything_and_keeps_nothing(tmp_path: Path, root: Path, method: str) -> None:
     if method == "toponas":
         folder = written(tmp_path, method)

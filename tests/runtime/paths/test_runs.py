@@ -118,7 +118,7 @@ def check_files(folder: Path, run: Path, method: str) -> None:
 
 def inherits(folder: Path, run: Path, best: Mapping[str, Any]) -> None:
     """`model.py` with the inherited weights computes what the supernet computes at that path."""
-    (weights,) = (run / "inherited").iterdir()
+    weights = run / "inherited/weights.safetensors"
     made = nasdsl.load(folder / "space.nas").compile(folder.name, settings=SETS[folder.name])
     net = made.supernet()
     net.load_state_dict(load_file(run / "supernet.safetensors"))
