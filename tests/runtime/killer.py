@@ -110,11 +110,13 @@ def killed(job: dict[str, Any]) -> dict[str, Any]:
         early, loop = begun - start, time.monotonic() - begun
         line = [*job["line"], "--out", "killed"]
         kills = attempts = 0
-        while kills < job["kills"] and attempts < 3 * job["kills"]:
+        pause = min(8 / job["kills"], 0.8) * loop
+        while kills < job["kills"] and attempts < 3 * job["kills"] + 20:
             attempts += 1
-            kills += (
-                attempt(job, line, out, chance, early, min(8 / job["kills"], 0.8) * loop) == -signal.SIGKILL
-            )
+            if attempt(job, line, out, chance, early, pause) == -signal.SIGKILL:
+                kills += 1
+            else:
+                pause /= 2  # it was over before: a run that has ended is run again sooner
         codes.append(ended(fork(job, line, out, None)))
         out.seek(0)
         text = out.read()
