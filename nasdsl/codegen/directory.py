@@ -18,20 +18,18 @@ import attrs
 import jinja2
 
 from nasdsl.codegen.explain import explained
-from nasdsl.codegen.lock import LOCK, lock_text
+from nasdsl.codegen.lock import LOCK, Locked, lock_text
 from nasdsl.codegen.sizes import largest
 from nasdsl.codegen.source import PythonCode, comment, literal
 from nasdsl.diagnostics import Diagnostics, Source
-from nasdsl.ir.graph import Module
 from nasdsl.ir.nodes import Op
-from nasdsl.methods.base import Method, Scalar, Setting
+from nasdsl.methods.base import Scalar, Setting
 from nasdsl.ops import PRIMITIVES
 from nasdsl.passes.base import Pass
 from nasdsl.passes.log import Rewrite
 from nasdsl.space.checked import CheckedSpace
 from nasdsl.space.latency import read_table
 from nasdsl.subspace.files import text_of
-from nasdsl.subspace.value import Subspace
 from nasdsl.syntax import ast
 from nasdsl.syntax.parse import parse
 from nasdsl.syntax.print import to_text
@@ -49,17 +47,8 @@ _OWN = frozenset((*_FILES, _SUBSPACE, LOCK, "runs"))
 """Names in the directory that no file which is named may take."""
 
 
-class Compilation(Protocol):
+class Compilation(Locked, Protocol):
     """What of a compilation the directory is made from; `nasdsl.compiler.Compilation` has it."""
-
-    @property
-    def space(self) -> CheckedSpace: ...
-
-    @property
-    def method(self) -> Method: ...
-
-    @property
-    def subspace(self) -> Subspace | None: ...
 
     @property
     def within(self) -> str: ...
@@ -68,16 +57,10 @@ class Compilation(Protocol):
     def settings(self) -> Mapping[str, Scalar]: ...
 
     @property
-    def given(self) -> Mapping[str, Scalar]: ...
-
-    @property
     def recipes(self) -> Mapping[str, Mapping[str, Scalar]]: ...
 
     @property
     def passes(self) -> tuple[Pass, ...]: ...
-
-    @property
-    def stages(self) -> tuple[tuple[str, Module], ...]: ...
 
     @property
     def rewrites(self) -> tuple[tuple[Rewrite, ...], ...]: ...

@@ -191,7 +191,8 @@ def architecture_text(text: str) -> str:
         return path.read_text("utf-8")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        hint = did_you_mean(text, shipped_architectures()) if "/" not in text else ""
+        named = "/" not in text and not text.endswith(".json")  # a name, and not a file that is missing
+        hint = did_you_mean(text, shipped_architectures()) if named else ""
         raise UserError.plain(
             "NAS005",
             f"no architecture in {text[:60]!r}: {reason}{hint}",

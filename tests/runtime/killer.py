@@ -13,14 +13,11 @@ import contextlib
 import json
 import os
 import random
-import runpy
 import select
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, TextIO
 
@@ -33,48 +30,32 @@ from nasdsl.codegen import load  # noqa: F401
 from nasdsl.runtime.search import engine  # noqa: F401
 from nasdsl.runtime.standalone.run import Run
 from nasdsl.shrinking import finder  # noqa: F401
+from tests.runtime.forks import ended, fork, run
 
 EARLY = 0.15
 """Part of the kills that come before the run knows where it is."""
 
 
-def fork(
+def start(
     job: dict[str, Any], line: Sequence[str], out: TextIO, resumed: int | None, kills: bool = True
 ) -> int:
     """Starts the script; the number of its process. Tells `resumed`, a pipe, when it is in its loop."""
-    child = os.fork()
-    if child:
-        return child
-    os.dup2(out.fileno(), 1)
-    os.dup2(out.fileno(), 2)
-    if resumed is not None:
+
+    def work() -> None:
         resume = Run.resume
 
         def told(self: Run, parts: dict[str, Any]) -> Any:
             if kills:
                 self.every = 0.0
             at = resume(self, parts)
-            os.write(resumed, b"x")
+            if resumed is not None:
+                os.write(resumed, b"x")
             return at
 
         Run.resume = told  # type: ignore[method-assign]
-    code = 0
-    try:
-        os.chdir(job["folder"])
-        sys.argv = [job["script"], *line]
-        runpy.run_path(str(Path(job["folder"]) / job["script"]), run_name="__main__")
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
-    except BaseException:  # noqa: BLE001 - whatever it was is the result
-        traceback.print_exc()
-        code = 99
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+        run(job["folder"], job["script"], line)
 
-
-def ended(child: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return fork(work, out)
 
 
 def attempt(
@@ -82,7 +63,7 @@ def attempt(
 ) -> int:
     """Starts the run and kills it after a while; what it ended with: -9 where it was killed."""
     read, write = os.pipe()
-    child = fork(job, line, out, write)
+    child = start(job, line, out, write)
     os.close(write)
     if chance.random() < EARLY:
         time.sleep(chance.uniform(0, early))
@@ -100,14 +81,14 @@ def killed(job: dict[str, Any]) -> dict[str, Any]:
     chance = random.Random(job["seed"])
     with TemporaryFile("w+") as out:
         read, write = os.pipe()
-        start = time.monotonic()
-        child = fork(job, [*job["line"], "--out", "whole"], out, write, kills=False)
+        began = time.monotonic()
+        child = start(job, [*job["line"], "--out", "whole"], out, write, kills=False)
         os.close(write)
         select.select([read], [], [])
         begun = time.monotonic()
         codes = [ended(child)]
         os.close(read)
-        early, loop = begun - start, time.monotonic() - begun
+        early, loop = begun - began, time.monotonic() - begun
         line = [*job["line"], "--out", "killed"]
         kills = attempts = 0
         pause = min(8 / job["kills"], 0.8) * loop
@@ -117,7 +98,7 @@ def killed(job: dict[str, Any]) -> dict[str, Any]:
                 kills += 1
             else:
                 pause /= 2  # it was over before: a run that has ended is run again sooner
-        codes.append(ended(fork(job, line, out, None)))
+        codes.append(ended(start(job, line, out, None)))
         out.seek(0)
         text = out.read()
     places = [piece.partition("\n")[0] for piece in text.split("continuing ")[1:]]

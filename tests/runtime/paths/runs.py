@@ -13,16 +13,13 @@ import contextlib
 import io
 import json
 import os
-import runpy
 import signal
 import sys
-import traceback
-from collections.abc import Sequence
-from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 from nasdsl.runtime.standalone.run import Run
+from tests.runtime.forks import ended, fork, run
 
 
 def ticking(kill: int, save: int) -> None:
@@ -40,44 +37,26 @@ def ticking(kill: int, save: int) -> None:
     Run.tick = tick  # type: ignore[method-assign]
 
 
-def run(folder: str, line: Sequence[str]) -> None:
-    """The script, as a shell would start it."""
-    os.chdir(folder)
-    sys.argv = ["search.py", *line]
-    runpy.run_path(str(Path(folder) / "search.py"), run_name="__main__")
-
-
 def warm(job: dict[str, Any]) -> None:
     """A run that nobody looks at, for all that is imported on the way."""
     path = list(sys.path)
     with TemporaryDirectory() as out, contextlib.redirect_stdout(io.StringIO()):
-        run(job["folder"], [*job["line"], "--out", out])
+        run(job["folder"], "search.py", [*job["line"], "--out", out])
     sys.modules.pop("supernet")
     sys.path[:] = path
 
 
 def forked(job: dict[str, Any]) -> dict[str, Any]:
     """What a job ended with."""
+
+    def work() -> None:
+        ticking(job["kill"], job["save"])
+        run(job["folder"], "search.py", job["line"])
+
     with TemporaryFile("w+") as out:
-        child = os.fork()
-        if child == 0:
-            os.dup2(out.fileno(), 1)
-            os.dup2(out.fileno(), 2)
-            code = 0
-            try:
-                ticking(job["kill"], job["save"])
-                run(job["folder"], job["line"])
-            except SystemExit as end:
-                code = end.code if isinstance(end.code, int) else 1
-            except BaseException:  # noqa: BLE001 - whatever it was is the result
-                traceback.print_exc()
-                code = 99
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-        _, status = os.waitpid(child, 0)
+        code = ended(fork(work, out))
         out.seek(0)
-        return {"code": os.waitstatus_to_exitcode(status), "text": out.read()}
+        return {"code": code, "text": out.read()}
 
 
 if __name__ == "__main__":
