@@ -77,7 +77,14 @@ def run(args: argparse.Namespace) -> int:
     target = Path(args.output or f"model{_SUFFIXES[formats[0]]}")
     card = None if args.no_card else Path(args.card).absolute() if args.card else "MODEL.md"
     made = export(
-        space, architecture, target, format=formats, weights=weights, card=card, licence=args.licence
+        space,
+        architecture,
+        target,
+        format=formats,
+        weights=weights,
+        card=card,
+        licence=args.licence,
+        allow_python=args.allow_python,
     )
     for path in made.files:
         print(path)

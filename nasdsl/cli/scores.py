@@ -143,8 +143,12 @@ def _run(args: argparse.Namespace) -> Kind:
         )
     )
     path = Path(args.run)
-    home = next((p for p in (path, *path.parents) if (p / "search.py").exists()), path)
-    run = "runs/0" if home == path else str(path.relative_to(home))
+    from nasdsl.codegen.lock import directory_of
+
+    home = None if (path / "search.py").exists() else directory_of(path)
+    if home is None:  # the directory itself, or nothing that can be used, which opening it says
+        return RunScores(str(path), "runs/0", options, args.allow_python)
+    run = str(path.resolve().relative_to(home))
     return RunScores(str(home), run, options, args.allow_python)
 
 

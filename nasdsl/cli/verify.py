@@ -64,7 +64,7 @@ def _directory(folder: Path, args: argparse.Namespace) -> Report:
 def _run(folder: Path, args: argparse.Namespace) -> Report:
     from nasdsl.verifying.data import verify_data
     from nasdsl.verifying.replay import replay
-    from nasdsl.verifying.run import verify_run
+    from nasdsl.verifying.run import verify_environment, verify_run
 
     if args.allow_python:
         raise CommandLineError("--allow-python is of a directory: no space is read to verify a run")
@@ -79,17 +79,19 @@ def _run(folder: Path, args: argparse.Namespace) -> Report:
         report.unknown.append(f"data: {why}")
     elif home is not None:
         verify_data(record, home, name, where, report)
-    if args.replay and home is not None:
-        replay(record, home, name, where, report)
+    else:
+        report.unknown.append("data: what they are converted to stands in the run's directory")
+    replayed = args.replay and home is not None and replay(record, home, name, where, report)
+    verify_environment(record, report, replayed)
     return report
 
 
 def _print(report: Report) -> None:
     print(report.title)
     for line in report.good:
-        print(f"  same      {line}")
+        print(f"  same      {printable(line)}")
     for line in report.unknown:
-        print(f"  not known {line}")
+        print(f"  not known {printable(line)}")
     for finding in sorted(report.findings, key=lambda f: not f.matters):
         print(f"  {'MATTERS' if finding.matters else 'harmless':<9} {finding.subject} {finding.what}")
         if finding.cure is not None:

@@ -227,6 +227,17 @@ def digest_of(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
+def directory_of(folder: Path) -> Path | None:
+    """The compiled directory that a folder lies in, such as a run; None where it lies in none."""
+    for home in folder.resolve().parents:
+        try:
+            if read_record(home / LOCK, {"kind": str})["kind"] == "directory":
+                return home
+        except (OSError, ValueError):
+            continue
+    return None
+
+
 def checksum_of(data: Mapping[str, Any]) -> str:
     """What a lock says of itself: the SHA-256 of all that it holds beside, as canonical JSON."""
     return digest_of(_canonical(data))
@@ -262,8 +273,10 @@ __all__ = [
     "LOCK",
     "PACKAGES",
     "Lock",
+    "checksum_of",
     "config_digest",
     "digest_of",
+    "directory_of",
     "lock_text",
     "no_directory",
     "read_lock",

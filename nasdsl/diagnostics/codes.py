@@ -86,7 +86,7 @@ _TITLES = {
     "NAS604": "kind of table that is not to be had",
     "NAS605": "no latency table, or one of another machine",
     "NAS606": "latency table without an entry that is needed",
-    "NAS607": "a run that cannot be ranked",
+    "NAS607": "a run that cannot be used",
     "NAS608": "an architecture could not be scored",
     "NAS609": "a folder that is no run",
     "NAS701": "a lock, or a record of a run, that cannot be used",

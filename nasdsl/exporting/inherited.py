@@ -186,6 +186,7 @@ def write_inherited(
     Raises:
         InternalError: as `inherited`; nothing is written then.
     """
+    from nasdsl.runtime.standalone.checkpoint import whole
     from nasdsl.runtime.standalone.training import save_weights
 
     made = inherited(program, found, net.state_dict())
@@ -203,7 +204,8 @@ def write_inherited(
         "mean": data.mean.flatten().tolist(),
         "std": data.std.flatten().tolist(),
     }
-    (target / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    with whole(target / RECORD) as new:
+        new.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     return None if made.network is None else save_weights(made.network, target)
 
 

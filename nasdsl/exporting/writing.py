@@ -57,6 +57,7 @@ def export(
     weights: Source | None = None,
     card: str | Path | None = CARD,
     licence: str | None = None,
+    allow_python: bool = False,
 ) -> Exported:
     """Writes one network as files that need nothing of this package, and a card that says what it is.
 
@@ -67,10 +68,12 @@ def export(
             weights for this architecture), a module, or an integer, the seed of fresh ones. None for source alone.
         card: where the card goes, a relative path as seen from the folder of `path`; None for none.
         licence: a name that the card states.
+        allow_python: whether the space of a run may import what its `use python` names.
 
     Raises:
-        UserError: NAS801 for what cannot be exported, or differs when it is run again; NAS802 for weights of another
-            network; NAS005 for files that cannot be read or written; NAS607 for a run that cannot be used.
+        UserError: NAS801 for what cannot be exported, would be written over its own weights, or differs when it is
+            run again; NAS802 for weights of another network; NAS005 for files that cannot be read or written;
+            NAS607 for a run that cannot be used.
     """
     target = Path(path)
     wanted = _formats([format] if isinstance(format, str) else list(format))
@@ -82,8 +85,9 @@ def export(
         )
     for each in wanted:
         each.ready()
+    _refuse_over(target, wanted, weights)
     arch = space.architecture(arch.choices)
-    carried = None if weights is None else _carried(space, arch, weights)
+    carried = None if weights is None else _carried(space, arch, weights, allow_python)
     page = None if card is None else target.parent / card
     if page is not None:
         _refuse_own(page)
@@ -97,6 +101,19 @@ def export(
         ) from None
 
 
+def _refuse_over(target: Path, wanted: Sequence[Format], weights: Source | None) -> None:
+    """What is exported never takes the place of the weights that it is made of."""
+    if not isinstance(weights, (str, Path)) or not Path(weights).is_file():
+        return
+    written = [target.with_name(target.stem + f.suffix) for f in wanted]
+    written += [weights_of(path) for path, f in zip(written, wanted, strict=True) if f.name == "py"]
+    for made in written:
+        if made.exists() and made.samefile(weights):
+            raise UserError.plain(
+                "NAS801", f"{made} holds the weights that are exported", help="-o names another file"
+            )
+
+
 def _formats(names: Sequence[str]) -> list[Format]:
     for name in names:
         if name not in FORMATS:
@@ -108,7 +125,7 @@ def _formats(names: Sequence[str]) -> list[Format]:
     return [FORMATS[name] for name in dict.fromkeys(names)]
 
 
-def _carried(space: Space, arch: Architecture, weights: Source) -> Carried:
+def _carried(space: Space, arch: Architecture, weights: Source, allow_python: bool) -> Carried:
     if isinstance(weights, int):
         return fresh(space, arch, weights)
     if not isinstance(weights, (str, Path)):
@@ -118,7 +135,7 @@ def _carried(space: Space, arch: Architecture, weights: Source) -> Carried:
         return from_file(space, arch, path)
     from nasdsl.exporting.runs import program_of
 
-    program = program_of(path)
+    program = program_of(path, allow_python)
     if program.space.fingerprint != space.fingerprint:
         raise UserError.plain(
             "NAS802",
@@ -198,16 +215,16 @@ def _checked(each: Format, network: Network, path: Path) -> float:
 
     try:
         each.write(network, path)
+        far = difference(network.module, each.reads(path), inputs(network.shape, torch.float32))
     except OSError:
         raise
     except Exception as problem:  # noqa: BLE001 - exporters fail in many ways on operations that they do not know
         said = str(problem).strip().splitlines() or [type(problem).__name__]
         raise UserError.plain(
             "NAS801",
-            f"torch cannot write this network as {each.name}: {said[0]}",
+            f"this network cannot be written as {each.name} and run again: {said[0]}",
             help="an operation from Python may be what it cannot follow; `--format py` writes any network",
         ) from None
-    far = difference(network.module, each.reads(path), inputs(network.shape, torch.float32))
     if not far <= FLOAT32:
         raise UserError.plain(
             "NAS801",

@@ -47,7 +47,7 @@ def _smaller(compilation: Compilation, passes: str, batch: int) -> Iterator[tupl
             other = compile_space(
                 compilation.space,
                 compilation.method.name,
-                {**_given(compilation), **change},
+                {**compilation.settings, **change},
                 edits,
                 compilation.subspace,
             )
@@ -59,10 +59,6 @@ def _smaller(compilation: Compilation, passes: str, batch: int) -> Iterator[tupl
 
 def _added(passes: str) -> str:
     return ",".join(filter(None, (passes, "+checkpoint")))
-
-
-def _given(compilation: Compilation) -> dict[str, object]:
-    return dict(compilation.settings)
 
 
 def _memory(compilation: Compilation, batch: int) -> MemoryEstimate:

@@ -22,6 +22,7 @@ from nasdsl.opening import load
 from nasdsl.space.decisions import Choice
 from nasdsl.tabular.reading import file_digest
 from nasdsl.verifying.meaning import same_program
+from nasdsl.verifying.record import names_code
 
 if TYPE_CHECKING:
     from nasdsl.api import Space
@@ -165,13 +166,13 @@ def open_run(
 
 
 def unusable(folder: Path, why: str) -> UserError:
-    """A run that cannot be ranked."""
-    return UserError.plain("NAS607", f"{folder} cannot be ranked: {why}", help=_AGAIN)
+    """A run that cannot be used."""
+    return UserError.plain("NAS607", f"{folder} cannot be used: {why}", help=_AGAIN)
 
 
 def _refuse_code(folder: Path, name: str) -> None:
     """A checkpoint is data: what it names is not imported and called unless the user names it, too."""
-    if ":" in name and not name.startswith("imagefolder:"):
+    if names_code(name):
         raise UserError.plain(
             "NAS607",
             f"{folder} names code as its data, `{name[:80]}`, which would be imported and called",

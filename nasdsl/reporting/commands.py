@@ -38,13 +38,21 @@ def commands(run: Run) -> list[str]:
     for name, lock in (("search.py", run.lock), ("retrain.py", retrained)):
         if lock is not None and "arguments" in lock:
             words = [
-                "python",
+                *_launcher(lock),
                 _script(run, name),
                 *_options(lock["arguments"]),
                 *_out(run, lock["arguments"]),
             ]
             found.append(shlex.join(words))
     return found
+
+
+def _launcher(lock: Mapping[str, Any]) -> list[str]:
+    """What starts a script: as many processes as there were, which is all that is known of several machines."""
+    processes = (lock.get("environment") or {}).get("processes")
+    if isinstance(processes, int) and processes > 1:
+        return ["torchrun", f"--nproc-per-node={processes}"]
+    return ["python"]
 
 
 def compile_command(compiled: Compiled) -> str:

@@ -285,6 +285,8 @@ def _lines(path: Path, shape: Any, problems: list[str]) -> tuple[Record, ...]:
         try:
             entry = json.loads(line)
             check(entry, shape)
+            if not all(drawable(entry[name]) for name in ("time", "epoch") if name in entry):
+                raise ValueError("it is at no time that there is")
         except (ValueError, RecursionError):
             bad += 1
         else:

@@ -29,8 +29,10 @@ def judged_paths(run: Run) -> dict[str, Any] | None:
     cost = next((c for c in COSTS if run.judged and number(run.judged[0].get(c)) is not None), None)
     if cost is None:
         return None
-    paths = [j for j in run.judged if number(j.get(cost)) is not None]
-    front = {_key(j) for j in run.front}
+    paths, best = ([j for j in part if _drawable(j, cost)] for part in (run.judged, run.front))
+    if not paths:
+        return None
+    front = {_key(j) for j in best}
     points = [(float(j[cost]), float(j["accuracy"]), _key(j) in front) for j in paths]
     ranked = sorted(paths, key=lambda j: (-float(j["accuracy"]), float(j[cost])))
     count = "1 path was" if len(paths) == 1 else f"{len(paths):,} paths were"
@@ -38,9 +40,14 @@ def judged_paths(run: Run) -> dict[str, Any] | None:
         "words": f"{count} judged; the best has {100 * float(ranked[0]['accuracy']):.2f} % on held-out data and "
         f"{ranked[0][cost]:,} {COSTS[cost]}.",
         "picture": Markup(draw_points(points, COSTS[cost], Canvas(NAMES))),
-        "front": _table(run.front, cost),
+        "front": _table(best, cost),
         "best": _table(ranked[:BEST], cost),
     }
+
+
+def _drawable(item: Record, cost: str) -> bool:
+    """Whether a record has numbers: a damaged file may hold others."""
+    return number(item.get(cost)) is not None and number(item.get("accuracy")) is not None
 
 
 def board_figures(run: Run) -> list[EpochFigure]:

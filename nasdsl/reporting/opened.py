@@ -45,7 +45,7 @@ class Opened:
         if compiled is None:
             return None
         try:
-            return load(
+            found = load(
                 compiled.folder / "space.nas",
                 allow_python=self.allow_python,
                 **compiled.lock["space"]["parameters"],
@@ -53,6 +53,12 @@ class Opened:
         except UserError as error:
             self.problem = f"The space cannot be opened: {error.diagnostics[0].message}."
             return None
+        if self.run.identity.get("space", found.fingerprint) != found.fingerprint:
+            self.problem = (
+                "The directory was compiled anew since, for another space: costs and picture are not known."
+            )
+            return None
+        return found
 
     @cached_property
     def architecture(self) -> Architecture | None:

@@ -97,7 +97,9 @@ def write_page(folder: str | Path, compiled: str | Path | None = None, allow_pyt
 
     run = read_run(folder, compiled)
     path = run.folder / "report.html"
-    path.write_bytes(page(run, allow_python).encode("utf-8"))
+    new = path.with_name("report.html.new")
+    new.write_bytes(page(run, allow_python).encode("utf-8"))
+    new.replace(path)  # a page that was there stays until the new one is whole
     return path
 
 

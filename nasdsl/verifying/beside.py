@@ -29,7 +29,7 @@ def supernet_of(home: Path) -> Any:
         return import_module("supernet").Supernet
     except (ImportError, SyntaxError, ValueError, AttributeError, NameError, TypeError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        said = str(error).splitlines()[0]
+        said = (str(error).splitlines() or ["no word"])[0]
         print(
             f"error: {home / 'supernet.py'}{line} cannot be used ({type(error).__name__}: {said}): {verify}",
             file=sys.stderr,

@@ -35,8 +35,9 @@ def verify_data(record: Record, home: Path, data: str, data_dir: str, report: Re
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             now = _digests(record, home, data, data_dir)
-    except (Mistake, KeyError, TypeError, ValueError, SyntaxError, OSError) as error:
-        report.unknown.append(f"data: they cannot be loaded ({error})")
+    except Exception as error:  # noqa: BLE001 - what a user's own function raises is the user's
+        said = str(error) if isinstance(error, Mistake) else f"{type(error).__name__}: {error}"
+        report.unknown.append(f"data: they cannot be loaded ({said})")
         return
     other = [part for part, digest in now.items() if record.data.get(part) != digest]
     for part in other:
@@ -81,7 +82,7 @@ def _digests(record: Record, home: Path, name: str, root: str) -> dict[str, str]
     from nasdsl.runtime.search.bilevel import search_streams
     from nasdsl.runtime.standalone.data import load_data
 
-    declares = home / "search.py" if record.script == "search.py" else _model(record)
+    declares = home / "search.py" if record.script == "search.py" else record.model
     declared, classes = _constant(declares, "INPUT"), _constant(declares, "CLASSES")
     settings, workers = dict(record.identity), record.arguments.get("workers")
     how = workers if isinstance(workers, int) else 2, str(settings["loader"]), str(settings["interpolation"])
@@ -91,11 +92,6 @@ def _digests(record: Record, home: Path, name: str, root: str) -> dict[str, str]
         train, _ = search_streams(loaded, settings, int(settings["seed"]))
         found["split"] = train.split.digest
     return {part: found[part] for part in record.data if part in found}
-
-
-def _model(record: Record) -> Path:
-    given = record.arguments.get("model")
-    return Path(given) if isinstance(given, str) else record.folder.parent / "model.py"
 
 
 def _constant(path: Path, name: str) -> Any:

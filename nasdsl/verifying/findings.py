@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import attrs
 
+from nasdsl.diagnostics.excerpt import printable as one_line
+
 
 def printable(text: str) -> str:
     """A text in one line that a terminal can show."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    return one_line(" ".join(text.split()))
 
 
 @attrs.frozen

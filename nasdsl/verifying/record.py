@@ -5,6 +5,7 @@ Takes a folder, returns a record. Invariant: names of files in it lie in the fol
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,7 +19,7 @@ from nasdsl.records import Each, check, read_record
 FORMAT = 1
 _SHAPE = {
     "identity": dict,
-    "arguments": dict,
+    "arguments": {"model?": (str, type(None)), "settings?": ([str], type(None))},
     "environment": Each((str, int, type(None))),
     "data": Each(str),
     "first_steps": (type(None), {"steps": int, "losses": [Each(str)], "digest": str}),
@@ -68,9 +69,33 @@ class Record:
         return str(self.arguments.get("data_dir") or "data")
 
     @property
+    def model(self) -> Path:
+        """Of a retraining: what it trained."""
+        return Path(self.arguments.get("model") or self.folder.parent / "model.py")
+
+    @property
     def data_are_code(self) -> bool:
         """Whether loading them would import and call what the record names."""
-        return ":" in self.data_name and not self.data_name.startswith("imagefolder:")
+        return names_code(self.data_name)
+
+
+def names_code(data: str) -> bool:
+    """Whether data of that name are what a function of the user's returns, which must be imported and called."""
+    return ":" in data and not data.startswith("imagefolder:")
+
+
+def differing(was: Any, now: Mapping[str, Any]) -> list[str]:
+    """What of an identity is another one, in words."""
+    if not isinstance(was, Mapping):
+        return ["it says no identity"]
+    names = [n for n in {**was, **now} if was.get(n) != now.get(n)]
+    return [f"{n} was {short(was.get(n))}, is {short(now.get(n))}" for n in names]
+
+
+def short(value: Any) -> str:
+    """A value in at most forty characters."""
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def kind_of(folder: Path) -> str | None:
@@ -98,6 +123,8 @@ def read_run(folder: Path) -> Record:
         check(data, _SHAPE)
         if data["checksum"] != checksum_of({k: v for k, v in data.items() if k != "checksum"}):
             raise ValueError("it was changed since it was written: its checksum does not fit")
+        if "\\u0000" in json.dumps(data):
+            raise ValueError("it holds a character that no name has")
         for name in data["files"]:
             _refuse_outside(name)
     except OSError as error:
@@ -128,4 +155,4 @@ def _refuse_outside(name: str) -> None:
         raise ValueError(f"it names a file outside its folder, {ascii(name)[:80]}")
 
 
-__all__ = ["Record", "kind_of", "read_run"]
+__all__ = ["Record", "differing", "kind_of", "names_code", "read_run", "short"]

@@ -12,22 +12,19 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from nasdsl.errors import UserError
 from nasdsl.verifying.findings import Report
-from nasdsl.verifying.record import Record, read_run
+from nasdsl.verifying.record import Record, differing, read_run
 
 _VALUES = ("device", "precision", "epochs", "limit_batches", "seed", "workers", "weights")
 _FLAGS = ("deterministic", "compile", "cuda_graph", "sync_bn")
-_NO_PART = ("benchmark", "metric", "data", "data_dir", "settings", "model")
-"""Arguments that are left out, or that are put together below."""
+"""Arguments of the script that a replay gives it again; those of data, settings and model are put together."""
 
 
-def replay(record: Record, home: Path, data: str, data_dir: str, report: Report) -> None:
-    """Runs the first steps again and compares them.
+def replay(record: Record, home: Path, data: str, data_dir: str, report: Report) -> bool:
+    """Runs the first steps again and compares them; returns whether they are the same to the bit.
 
     Args:
         home: the directory that the run is of.
@@ -35,13 +32,13 @@ def replay(record: Record, home: Path, data: str, data_dir: str, report: Report)
     """
     if not record.losses:
         report.unknown.append("the first steps: the run has kept none (it had fewer than three)")
-        return
+        return False
     processes = record.environment.get("processes") or 1
     if processes != 1:
         report.unknown.append(
             f"the first steps: {processes} processes took them, whose sums one does not repeat"
         )
-        return
+        return False
     with tempfile.TemporaryDirectory(prefix="nasdsl-verify-") as temporary:
         words = _command(record, home, Path(temporary), data, data_dir)
         threads = str(record.environment.get("threads") or os.environ.get("OMP_NUM_THREADS", "1"))
@@ -59,13 +56,13 @@ def replay(record: Record, home: Path, data: str, data_dir: str, report: Report)
                 matters=True,
                 cure=f"run it by hand: python {home / record.script}",
             )
-            return
+            return False
         try:
             again = read_run(where)
         except UserError as error:
             report.add("replay", f"left no record: {error.diagnostics[0].message}", matters=True)
-            return
-    _compare(record, again, report)
+            return False
+    return _compare(record, again, report)
 
 
 def _command(record: Record, home: Path, out: Path, data: str, data_dir: str) -> list[str]:
@@ -77,28 +74,24 @@ def _command(record: Record, home: Path, out: Path, data: str, data_dir: str) ->
         if isinstance(value, (str, int)) and not isinstance(value, bool):
             words.append(f"--{name.replace('_', '-')}={value}")
     words += [f"--{name.replace('_', '-')}" for name in _FLAGS if given.get(name) is True]
-    settings = given.get("settings")
-    words += [
-        f"--set={pair}" for pair in (settings if isinstance(settings, list) else []) if isinstance(pair, str)
-    ]
+    words += [f"--set={pair}" for pair in given.get("settings") or ()]
     if record.script == "retrain.py":
-        words.append(f"--model={given.get('model') or record.folder.parent / 'model.py'}")
+        words.append(f"--model={record.model}")
     return words
 
 
-def _compare(then: Record, now: Record, report: Report) -> None:
+def _compare(then: Record, now: Record, report: Report) -> bool:
     steps = len(then.losses)
-    other = [n for n in {**then.identity, **now.identity} if then.identity.get(n) != now.identity.get(n)]
+    other = differing(then.identity, now.identity)
     if other:
-        what = "; ".join(
-            f"{n} was {_short(then.identity.get(n))}, is {_short(now.identity.get(n))}" for n in other
-        )
-        report.add("replay", f"was of another run ({what})", matters=True, cure="the lines above say why")
-        return
+        what = f"was of another run ({'; '.join(other)})"
+        report.add("replay", what, matters=True, cure="the lines above say why")
+        return False
     if then.digest == now.digest:
         report.good.append(f"replay: the first {steps} steps are the same to the bit")
-        return
+        return True
     report.add("replay", f"{_first_difference(then, now)}{_why(then, now)}", matters=True)
+    return False
 
 
 def _first_difference(then: Record, now: Record) -> str:
@@ -127,14 +120,4 @@ def _why(then: Record, now: Record) -> str:
     return "; versions, device and threads are the same: the program, the data or the memory is not"
 
 
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def unknown_arguments(arguments: Mapping[str, Any]) -> list[str]:
-    """Arguments of a record that a replay cannot give."""
-    return [n for n, v in arguments.items() if v and n not in (*_VALUES, *_FLAGS, *_NO_PART)]
-
-
-__all__ = ["replay", "unknown_arguments"]
+__all__ = ["replay"]

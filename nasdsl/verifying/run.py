@@ -8,16 +8,13 @@ code of the folder is run.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
-from nasdsl.codegen.lock import Lock, read_lock
+from nasdsl.codegen.lock import Lock, directory_of, read_lock
 from nasdsl.errors import UserError
 from nasdsl.tabular.reading import file_digest
 from nasdsl.verifying.findings import Report
-from nasdsl.verifying.record import Record, kind_of, read_run
+from nasdsl.verifying.record import Record, differing, read_run, short
 from nasdsl.verifying.versions import compare_versions
 
 _AGAIN = "run `python {script}` again with the same arguments: it writes it anew from the last checkpoint"
@@ -53,20 +50,14 @@ def verify_run(folder: Path, directory: Path | None = None) -> tuple[Report, Rec
     report = Report("run", f"{folder}: {what} {record.identity.get('seed')}")
     _files(record, report)
     _checkpoints(record, report)
-    home = directory or home_of(folder)
+    home = directory or directory_of(folder)
     if home is None:
         report.unknown.append(
             "the directory it was compiled into: the run lies in none (--directory DIR names it)"
         )
     else:
         _identity(record, home, report)
-    _environment(record, report)
     return report, record, home
-
-
-def home_of(folder: Path) -> Path | None:
-    """The compiled directory that a folder lies in."""
-    return next((p for p in folder.resolve().parents if kind_of(p) == "directory"), None)
 
 
 def _files(record: Record, report: Report) -> None:
@@ -140,7 +131,7 @@ def _checkpoint(path: Path, record: Record, report: Report) -> None:
         what = f"is no checkpoint of a run ({type(error).__name__}); nothing in it was executed"
         report.add(path.name, what, matters=True, cure="look at where it came from; do not load it otherwise")
         return
-    other = _differing(identity, record.identity)
+    other = differing(identity, record.identity)
     if other:
         report.add(path.name, f"is of another run ({'; '.join(other)})", matters=True, cure=None)
         return
@@ -156,18 +147,6 @@ def _checkpoint(path: Path, record: Record, report: Report) -> None:
         report.add("log.jsonl", what, matters=False)
 
 
-def _differing(was: Any, now: Mapping[str, Any]) -> list[str]:
-    if not isinstance(was, dict):
-        return ["it says no identity"]
-    names = [n for n in {**was, **now} if was.get(n) != now.get(n)]
-    return [f"{n} was {_short(was.get(n))}, is {_short(now.get(n))}" for n in names]
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
-
-
 def _identity(record: Record, home: Path, report: Report) -> None:
     """Whether the run is one of the directory as it is now."""
     try:
@@ -179,8 +158,7 @@ def _identity(record: Record, home: Path, report: Report) -> None:
     if record.script == "search.py":
         _search_identity(record, home, lock, report)
     else:
-        model = Path(record.arguments.get("model") or record.folder.parent / "model.py")
-        _same_file(record, "model", model, "the network that was trained", report)
+        _same_file(record, "model", record.model, "the network that was trained", report)
     _settings(record, home, report)
     if len(report.findings) == before:
         report.good.append("identity: a run of its directory as that is now")
@@ -191,7 +169,7 @@ def _search_identity(record: Record, home: Path, lock: Lock, report: Report) -> 
     for name, now in ours.items():
         was = record.identity.get(name, "")
         if was != now:
-            what = f"of the run is {_short(was) or 'none'}, of the directory it is {_short(now) or 'none'}"
+            what = f"of the run is {short(was) or 'none'}, of the directory it is {short(now) or 'none'}"
             report.add(
                 name,
                 f"{what}: the run is of another directory",
@@ -203,8 +181,8 @@ def _search_identity(record: Record, home: Path, lock: Lock, report: Report) -> 
 
 def _same_file(record: Record, name: str, path: Path, what: str, report: Report) -> None:
     try:
-        now = sha256(path.read_bytes()).hexdigest()[:16]
-    except OSError:
+        now = file_digest(str(path))[:16]
+    except (UserError, ValueError):
         report.add(path.name, f"is missing: {what} cannot be seen", matters=True)
         return
     if record.identity.get(name) != now:
@@ -234,14 +212,22 @@ def _settings(record: Record, home: Path, report: Report) -> None:
             )
 
 
-def _environment(record: Record, report: Report) -> None:
+def verify_environment(record: Record, report: Report, replayed: bool) -> None:
+    """Where the run was, against this machine.
+
+    Args:
+        replayed: whether its first steps were done again here and are the same: then only what those steps do
+            not show can differ.
+    """
     from nasdsl.runtime.standalone.basics import pick_device
     from nasdsl.runtime.standalone.lock import environment
 
-    then = record.environment
+    # How many processes there were says how a run was done, not what this machine is; a replay sets threads.
+    then = {
+        n: v for n, v in record.environment.items() if n != "processes" and not (replayed and n == "threads")
+    }
     device = pick_device("auto" if then.get("cuda") else "cpu")
-    here = environment(device) | {"processes": 1}
-    compare_versions(then, here, report, same=not report.matters)
+    compare_versions(then, environment(device), report, same=replayed)
 
 
-__all__ = ["home_of", "verify_run"]
+__all__ = ["verify_environment", "verify_run"]

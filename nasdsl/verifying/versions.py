@@ -21,7 +21,6 @@ _COMPUTES = {
     "device": "another device adds in another order: results differ in the last bits",
     "platform": "another system: results may differ in the last bits",
     "threads": "sums are cut into other parts: results may differ in the last bits",
-    "processes": "batches are cut into other parts: results may differ in the last bits",
 }
 """Whose versions results depend on."""
 
@@ -52,7 +51,7 @@ def _shown(value: Any) -> str:
 
 
 def _cure(name: str, version: Any) -> str | None:
-    if version is None or name in ("device", "platform", "cuda", "cudnn", "python", "processes"):
+    if version is None or name in ("device", "platform", "cuda", "cudnn", "python"):
         return None
     if name == "threads":
         return f"OMP_NUM_THREADS={version}"

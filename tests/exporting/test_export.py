@@ -268,3 +268,12 @@ def test_a_card_is_told_from_other_pages(space: Space, arch: Architecture, tmp_p
     assert made.card is not None
     headings = re.findall(r"^## (.*)", made.card.read_text("utf-8"), re.MULTILINE)
     assert headings == ["Architecture", "Input", "Weights", "Use", "Files", "Written with", "Licence"]
+
+
+def test_weights_are_not_written_over(space: Space, arch: Architecture, tmp_path: Path) -> None:
+    weights = tmp_path / "net.safetensors"
+    save_file(space.network(arch, seed=7).state_dict(), weights)
+    before = weights.read_bytes()
+    with pytest.raises(UserError, match="holds the weights that are exported"):
+        nasdsl.export(space, arch, tmp_path / "net.py", format="py", weights=weights)
+    assert weights.read_bytes() == before

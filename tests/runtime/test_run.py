@@ -564,3 +564,19 @@ def test_a_loss_that_is_not_finite_names_the_tensors() -> None:
     meter = Meter({}, CPU, net)
     with pytest.raises(Mistake, match=rf"\(not finite: weight ({'|'.join(map(re.escape, names))})\): lower"):
         meter.add("loss", torch.tensor(float("nan")), 4)
+
+
+def test_a_file_in_the_place_of_the_folder_is_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs").write_text("not a folder")
+    with pytest.raises(SystemExit) as exit_:
+        guarded(lambda: Run(tmp_path / "runs", {}).save())
+    assert exit_.value.code == 1
+    assert "choose another folder with --out" in capsys.readouterr().err
+
+
+def test_a_dry_run_goes_to_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read_arguments("test", ["--dry-run", "--stop-after", "2"])
+    assert "leave one of them out" in capsys.readouterr().err

@@ -143,3 +143,21 @@ def test_a_damaged_artefact_is_refused(tmp_path: Path, name: str, how: str) -> N
     read = tmp_path / ("model.py" if name == "nasdsl.lock" else name)
     with pytest.raises(Mistake, match="again" if name == "nasdsl.lock" else "changed or damaged. Mend it"):
         refuse_damaged(read, "Mend it")
+
+
+def test_a_damaged_artefact_is_refused_by_whatever_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inherited").mkdir()
+    made = Run(tmp_path, {"seed": 1})
+    path = made.write("inherited/weights.safetensors", "stands for weights\n")
+    made.finish()
+    path.write_bytes(damaged(path.read_bytes(), "flipped"))
+    monkeypatch.chdir(tmp_path / "inherited")
+    with pytest.raises(Mistake, match="changed or damaged"):
+        refuse_damaged(Path("weights.safetensors"), "")
+
+
+def test_the_lock_of_a_directory_is_no_run(folder: Path) -> None:
+    assert read_lock(folder) is None
+    refuse_damaged(folder / "weights.safetensors", "")

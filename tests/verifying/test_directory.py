@@ -324,7 +324,7 @@ def test_a_hostile_lock_names_nothing_outside_its_folder(folder: Path, tmp_path:
 def test_findings_are_plain_data() -> None:
     assert attrs.asdict(Finding("a\nb", "c\x1bd", True)) == {
         "subject": "a b",
-        "what": "c?d",
+        "what": "c\ufffdd",
         "matters": True,
         "cure": None,
     }

@@ -18,13 +18,14 @@ import torch
 import nasdsl
 from nasdsl import UserError
 from nasdsl.cli import main
+from nasdsl.codegen.lock import directory_of
 from nasdsl.runtime.standalone.checkpoint import seal
 from nasdsl.runtime.standalone.lock import text_of_lock
 from nasdsl.verifying import Finding, Report
 from nasdsl.verifying.data import verify_data
 from nasdsl.verifying.record import read_run
 from nasdsl.verifying.replay import replay
-from nasdsl.verifying.run import home_of, verify_run
+from nasdsl.verifying.run import verify_environment, verify_run
 from tests.verifying import test_directory
 from tests.verifying.test_directory import DAMAGES, of
 from tests.verifying.test_lock import SMALL
@@ -206,7 +207,7 @@ def test_a_run_elsewhere_is_verified_against_the_directory_that_is_named(
 ) -> None:
     moved = tmp_path / "moved" / "run"
     shutil.move(home / "runs/0", moved)
-    assert home_of(moved) is None
+    assert directory_of(moved) is None
     report = verified(moved)
     assert report.findings == []
     assert any("--directory" in line for line in report.unknown)
@@ -227,6 +228,7 @@ def test_the_environment_is_compared(home: Path) -> None:
 
     edit(home / "runs/0/nasdsl.lock", older)
     report = verified(home / "runs/0")
+    verify_environment(read_run(home / "runs/0"), report, replayed=False)
     assert {f.subject for f in said(report)} == {"torch", "threads"}
     assert of(report, "threads").cure == "OMP_NUM_THREADS=64"
 
@@ -320,7 +322,7 @@ def test_a_record_cannot_bring_words_of_its_own_to_the_command_line(home: Path) 
         data = json.loads(text)
         data["arguments"] |= {
             "out": "/", "restart": True, "benchmark": "natsbench:/evil", "epochs": {"x": 1}, "device": "--out=/",
-            "settings": ["--restart", 3, "a=b"], "__class__": "x", "deterministic": "yes",
+            "settings": ["--restart", "a=b"], "__class__": "x", "deterministic": "yes",
         }  # fmt: skip
         return json.dumps(data)
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from nasdsl.runtime.activation import mean_weights
-from nasdsl.runtime.standalone.checkpoint import whole
+from nasdsl.runtime.standalone.training import save_weights
 from nasdsl.runtime.supernet import SupernetBase
 
 
@@ -34,7 +34,7 @@ class Events:
         if self._writer is not None:  # a run that fails ends its events before its folder may go
             atexit.register(self._writer.close)
 
-    def write(self, entry: Mapping[str, Any], net: nn.Module) -> None:
+    def write(self, entry: Mapping[str, Any]) -> None:
         """One epoch: losses, accuracy, and the largest probability of every decision."""
         if self._writer is None:
             return
@@ -42,21 +42,12 @@ class Events:
         for name, value in entry.items():
             if isinstance(value, float):
                 self._writer.add_scalar(name, value, epoch)
-        if not isinstance(net, SupernetBase):
-            return
-        for decision in net.DECISIONS:
-            if decision["parameter"] is not None:
-                p = torch.softmax(net.logits(decision).detach().float(), -1)
-                tag = f"confidence/{decision['path']}"
-                self._writer.add_scalar(tag, float(p.max()), epoch)
+        for path, weights in entry.get("probabilities", {}).items():
+            self._writer.add_scalar(f"confidence/{path}", max(weights), epoch)
 
     def close(self, net: nn.Module) -> None:
         """Writes `supernet.safetensors` and ends the events."""
-        from safetensors.torch import save
-
-        state = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
-        with whole(self.folder / "supernet.safetensors") as new:
-            new.write_bytes(save(state))  # save_file leaves files of odd names behind where it is killed
+        save_weights(net, self.folder, "supernet")
         if self._writer is not None:
             self._writer.close()
 

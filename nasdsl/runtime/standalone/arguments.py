@@ -80,6 +80,8 @@ def read_arguments(
     if args.deterministic:
         # cuBLAS reads it when the first GPU is used, which is after this and before anything is seeded.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if args.dry_run and args.stop_after:
+        parser.error("--dry-run goes to the end, --stop-after does not: leave one of them out")
     return args
 
 

@@ -96,9 +96,20 @@ def stable_seed(*parts: object) -> int:
     return zlib.crc32("/".join(map(str, parts)).encode())
 
 
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def file_digest(path: Path) -> str:
     """A short fingerprint of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return sha256_of(path)[:16]
+
+
+def raw(tensor: Tensor) -> Any:
+    """The bytes of a tensor, for a digest; not copied where they lie in main memory and in order."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:

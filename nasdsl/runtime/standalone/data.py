@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +25,7 @@ from nasdsl.runtime.standalone.augmentation import (
     random_crop,
     random_flip,
 )
-from nasdsl.runtime.standalone.basics import Mistake, Rule, WrongUse, ensure_torchvision, stable_seed
+from nasdsl.runtime.standalone.basics import Mistake, Rule, WrongUse, ensure_torchvision, raw, stable_seed
 from nasdsl.runtime.standalone.pictures import (
     MEMORY_SHARE,
     Batches,
@@ -81,8 +81,8 @@ class Split:
             for name in self.examples.files:  # class and file: the folder may be moved
                 found.update(b"/".join(os.fsencode(name).replace(b"\\", b"/").split(b"/")[-2:]) + b"\n")
         else:
-            found.update(self.examples.cpu().contiguous().numpy().tobytes())
-        found.update(self.labels.cpu().numpy().tobytes())
+            found.update(raw(self.examples))
+        found.update(raw(self.labels))
         return found.hexdigest()
 
 
@@ -269,7 +269,7 @@ def _cifar10(root: str) -> tuple[Split, Split]:
     return splits[0], splits[1]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Folder:
     """How an image folder is loaded; the arguments are those of `load_data`."""
 
@@ -279,12 +279,8 @@ class _Folder:
     interpolation: str
     notes: list[str]
     few: int | None = None
-    counted: list[int] = field(default_factory=list)
-
-    @property
-    def whole(self) -> int:
-        """Training images that were found."""
-        return self.counted[0]
+    whole: int = 0
+    """Training images that there are, once they were found."""
 
     def load(self, path: Path) -> tuple[Split, Split]:
         """`PATH/train/CLASS/*` and `PATH/test` or `PATH/val`; without one of these a fixed fifth is held out."""
@@ -304,13 +300,14 @@ class _Folder:
             found[held_out] = find_images(held_out)
             if found[folder][2] != found[held_out][2]:
                 raise Mistake(f"--data imagefolder:{path}: train and {held_out.name} have different classes")
-        self.counted[:] = [len(labels) for _, labels, _ in found.values()]
+        self.whole = len(found[folder][1])
         if self.few is not None:
             found = {f: self._some(*images) for f, images in found.items()}
         made = list(self._splits(path, found))
         if len(made) == 2:
             return made[0], made[1]
         kept, held = _held_out(made[0].labels)
+        self.whole = self.whole * len(kept) // len(made[0])
         self.notes.append(
             f"{folder} has no test set beside it: a fixed fifth of its images ({len(held)}) is one"
         )

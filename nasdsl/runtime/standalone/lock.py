@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasdsl.runtime.standalone.basics import Mistake
+from nasdsl.runtime.standalone.basics import Mistake, raw, sha256_of
 
 LOCK = "nasdsl.lock"
 LOCK_FORMAT = 1
 FIRST_STEPS = 3
 """Steps whose losses and weights a digest is kept of."""
 
-_PACKAGES = ("torch", "torchvision", "numpy", "nasdsl")
-_ALIVE = frozenset({LOCK, "timeline.jsonl", "report.html"})
+_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "nasdsl")
+_ALIVE = frozenset({LOCK, "timeline.jsonl", "report.html", "rank.json", "rank.jsonl"})
 """Files that a finished run still changes, or that are made anew at any time."""
 
 
@@ -58,14 +58,8 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
     found = hashlib.sha256()
     for name, tensor in tensors.items():
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        found.update(raw(tensor))
     return found.hexdigest()
-
-
-def sha256_of(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -91,15 +85,17 @@ def text_of_lock(lock: Mapping[str, Any]) -> str:
 
 
 def read_lock(folder: Path) -> dict[str, Any] | None:
-    """The lock of a run; None where there is none. Raises Mistake for one that cannot be read."""
+    """The lock of a run; None where there is none, or one of a directory. Raises Mistake if it cannot be read."""
     path = folder / LOCK
     if not path.is_file():
         return None
     try:
         lock = dict(json.loads(path.read_text("utf-8")))
-        if lock.pop("checksum") == checksum_of(lock) and lock["kind"] == "run":
+        if lock.get("kind") == "directory":
+            return None
+        if lock.pop("checksum") == checksum_of(lock) and isinstance(lock["files"], dict):
             return lock
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     raise Mistake(f"{path} cannot be read: run the script that wrote the folder again, it is written anew")
 
@@ -113,11 +109,12 @@ def refuse_damaged(path: Path, cure: str) -> None:
     Raises:
         Mistake: it, or the lock of its run, was changed or damaged.
     """
-    for folder in (path.parent, path.parent.parent):
+    full = path.resolve()
+    for folder in (full.parent, full.parent.parent):
         lock = read_lock(folder)
         if lock is None:
             continue
-        known = lock["files"].get(path.relative_to(folder).as_posix())
+        known = lock["files"].get(full.relative_to(folder).as_posix())
         if known is not None and path.is_file() and sha256_of(path) != known:
             raise Mistake(f"{path} is not what was written there: it was changed or damaged. {cure}")
         return

@@ -11,7 +11,6 @@ import random
 import shutil
 import signal
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy
 import torch
 
 from nasdsl.runtime.standalone.arguments import Table
-from nasdsl.runtime.standalone.basics import Meter, Mistake, complain
+from nasdsl.runtime.standalone.basics import Meter, Mistake, complain, rank_here
 from nasdsl.runtime.standalone.checkpoint import Checkpoints, whole
 from nasdsl.runtime.standalone.lock import (
     FIRST_STEPS,
@@ -225,9 +224,9 @@ class Run:
             self._meter.flush()
             first.append({name: float(value).hex() for name, value in self._meter.shown.items()})
         if len(first) == FIRST_STEPS and "net" in self.parts:
-            whole = hashlib.sha256(json.dumps(first).encode())
-            whole.update(digest_of(self.parts["net"].state_dict()).encode())
-            self.lock["first_steps"] = {"steps": len(first), "losses": first, "digest": whole.hexdigest()}
+            digest = hashlib.sha256(json.dumps(first).encode())
+            digest.update(digest_of(self.parts["net"].state_dict()).encode())
+            self.lock["first_steps"] = {"steps": len(first), "losses": first, "digest": digest.hexdigest()}
             self._write_lock()
 
     def step_seconds(self) -> float:
@@ -300,9 +299,10 @@ def options_of(
 def _random_state(team: Team = ALONE) -> Table:
     """The states of all generators, in types that `weights_only` loads; those that all processes share."""
     devices = []
-    if torch.cuda.is_available():
-        several = team.world > 1
-        devices = [torch.cuda.get_rng_state(team.device)] if several else torch.cuda.get_rng_state_all()
+    if team.world > 1 and team.device.type == "cuda":
+        devices = [torch.cuda.get_rng_state(team.device)]
+    elif team.world == 1 and torch.cuda.is_available():
+        devices = torch.cuda.get_rng_state_all()
     kind, keys, *rest = numpy.random.get_state(legacy=True)
     return {
         "torch": torch.get_rng_state(),
@@ -328,7 +328,10 @@ def _set_random_state(state: Table, team: Team = ALONE) -> None:
 # --- how a script ends ---------------------------------------------------------------
 
 _DISK = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+        *(errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG),
+    }
 )
 
 
@@ -358,7 +361,7 @@ def guarded(main: Callable[[], None], memory: Callable[[], str] | None = None) -
         if error.errno not in _DISK:
             raise
         where = f"{error.filename} cannot be written" if error.filename else "a file cannot be written"
-        print(f"error: {where}: {error.strerror}. {_disk_cure(error)}", file=sys.stderr)
+        complain(f"error: {where}: {error.strerror}. {_disk_cure(error)}", shared=False)
         raise SystemExit(1) from None
     else:
         return
@@ -386,9 +389,9 @@ def _say_memory(said: str, memory: Callable[[], str] | None) -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    print(f"error: out of memory{place}: {said}", file=sys.stderr)
-    if memory is not None:
+    complain(f"error: out of memory{place}: {said}", shared=False)
+    if memory is not None and rank_here() == 0:
         try:
-            print(memory(), file=sys.stderr)
+            complain(memory())
         except (Mistake, RuntimeError, MemoryError):
-            print("Make batch_size smaller, or use --precision bf16", file=sys.stderr)
+            complain("Make batch_size smaller, or use --precision bf16")

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from nasdsl.runtime.standalone.basics import Mistake, WrongUse, pick_device, rank_here
+from nasdsl.runtime.standalone.basics import Mistake, WrongUse, pick_device, rank_here, raw
 from nasdsl.runtime.standalone.meeting import connect
 
 BUCKET = 2**25
@@ -74,6 +74,20 @@ class Team:
         if world == 1:
             return cls(device=pick_device(device))
         local = int(os.environ.get("LOCAL_RANK", "0"))
+        try:
+            found = cls._device(device, local)
+        except Mistake as mistake:
+            mistake.shared = False  # other machines may have what is not here
+            raise
+        team = cls(rank_here(), world, local, found)
+        team._host = team._call(lambda: connect(found, team.rank, world))
+        if not team.first:
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the process
+        return team
+
+    @staticmethod
+    def _device(device: str, local: int) -> torch.device:
+        """The device of one of several processes of a machine."""
         found = pick_device(device)
         if found.type not in ("cpu", "cuda"):
             raise WrongUse(f"--device {device}: several processes compute on cpu or cuda")
@@ -85,11 +99,7 @@ class Team:
                 raise WrongUse(f"{local + 1} processes or more on a machine with {count} GPUs: start {count}")
             found = torch.device("cuda", local)
             torch.cuda.set_device(found)
-        team = cls(rank_here(), world, local, found)
-        team._host = team._call(lambda: connect(found, team.rank, world))
-        if not team.first:
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the process
-        return team
+        return found
 
     def close(self) -> None:
         """Ends the connection."""
@@ -354,11 +364,8 @@ def _of_all(text: str) -> Mistake:
 
 
 def _bytes(tensor: Tensor) -> bytes:
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return (
-        json.dumps([list(tensor.shape), str(tensor.dtype)]).encode()
-        + flat.view(torch.uint8).numpy().tobytes()
-    )
+    kind = json.dumps([list(tensor.shape), str(tensor.dtype)]).encode()
+    return kind + bytes(raw(tensor))
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[int]]:
