@@ -1,7 +1,8 @@
 """`nasdsl verify`: whether a compiled directory, or a run, is still what its lock says.
 
 Takes folders, prints what differs and whether it matters. Invariant: exit code 0 when nothing that matters
-differs, 1 when something does; nothing in a folder is changed, and nothing of it is run without --replay.
+differs, 1 when something does; nothing in a folder is changed; nothing of it is run without
+--replay, and no code that the user does not name (--data pkg:function, --allow-python).
 """
 
 from __future__ import annotations
