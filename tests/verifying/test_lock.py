@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import nasdsl
 from nasdsl import UserError
-from nasdsl.codegen.lock import LOCK, config_digest, read_lock, versions
+from nasdsl.codegen.lock import LOCK, config_digest, read_lock
 from nasdsl.records import Each, check, record_of
 
 SMALL = """
