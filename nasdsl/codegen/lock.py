@@ -212,7 +212,7 @@ def versions() -> dict[str, str | None]:
     return {
         "python": platform.python_version(),
         "nasdsl": __version__,
-        **{name: _version(name) for name in PACKAGES},
+        **{name: installed_version(name) for name in PACKAGES},
         "cuda": _cuda(),
     }
 
@@ -247,7 +247,8 @@ def _canonical(data: object) -> str:
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """The version of an installed package, None where it is not there."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -277,6 +278,7 @@ __all__ = [
     "config_digest",
     "digest_of",
     "directory_of",
+    "installed_version",
     "lock_text",
     "no_directory",
     "read_lock",

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import platform
 import re
-from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 
+from nasdsl import __version__
+from nasdsl.codegen.lock import installed_version
 from nasdsl.exporting.formats import INPUT, OUTPUT
 from nasdsl.exporting.inherited import shown
 
@@ -209,21 +210,14 @@ def _files(files: Sequence[Written]) -> list[str]:
 
 
 def _versions(files: Sequence[Written]) -> list[str]:
-    names = ["nasdsl", "torch", *(n for f in files for n in (*f.format.needs, *f.format.writes_with))]
-    found: Mapping[str, str | None] = {name: _version(name) for name in dict.fromkeys(names)}
-    known = [f"Python {platform.python_version()}", *(f"{n} {v}" for n, v in found.items() if v is not None)]
+    names = dict.fromkeys(["torch", *(n for f in files for n in (*f.format.needs, *f.format.writes_with))])
+    found = {
+        "Python": platform.python_version(),
+        "nasdsl": __version__,
+        **{n: installed_version(n) for n in names},
+    }
+    known = [f"{name} {version}" for name, version in found.items() if version is not None]
     return [", ".join(known) + "."]
-
-
-def _version(name: str) -> str | None:
-    if name == "nasdsl":
-        from nasdsl import __version__
-
-        return __version__
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def replaceable(text: str) -> bool:

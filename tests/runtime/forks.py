@@ -18,18 +18,23 @@ def run(folder: str, script: str, line: Sequence[str]) -> None:
     runpy.run_path(str(Path(folder) / script), run_name="__main__")
 
 
-def fork(work: Callable[[], None], out: TextIO) -> int:
-    """Starts a process that does some work and writes to a file; its number."""
+def fork(work: Callable[[], None], out: TextIO, err: TextIO | None = None) -> int:
+    """Starts a process that does some work and writes to a file, or to one and to another; its number."""
+    sys.stdout.flush()
     child = os.fork()
     if child:
         return child
     os.dup2(out.fileno(), 1)
-    os.dup2(out.fileno(), 2)
+    os.dup2((err or out).fileno(), 2)
+    # What a test runner put in their place would keep what is written.
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - the process ends with them
+    sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     code = 0
     try:
         work()
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
+        if end.code is not None:
+            code = end.code if isinstance(end.code, int) else 1
     except BaseException:  # noqa: BLE001 - whatever it was is the result
         traceback.print_exc()
         code = 99

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-import runpy
 import socket
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
 from nasdsl.runtime.standalone.team import Team
+from tests.runtime.forks import ended, fork, run
 
 Ends = tuple[list[int], str]
 
@@ -74,38 +75,22 @@ def scripts(
     """
     port = free_port()
     with TemporaryDirectory() as folder:
-        paths = [(Path(folder) / f"{rank}.out", Path(folder) / f"{rank}.err") for rank in range(world)]
-        children = []
-        for rank in range(world):
-            sys.stdout.flush()
-            child = os.fork()
-            if child == 0:
-                os.environ.update(launched(rank, world, port) if world > 1 else {}, **more)
-                _run(script, line, paths[rank], lambda rank=rank: spoil and spoil(rank))
-            children.append(child)
-        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-        return codes, "".join(out.read_text() for out, _ in paths) + "".join(
-            err.read_text() for _, err in paths
-        )
+        outs = [(Path(folder) / f"{rank}.out").open("w+") for rank in range(world)]
+        errs = [(Path(folder) / f"{rank}.err").open("w+") for rank in range(world)]
+
+        def work(rank: int) -> None:
+            os.environ.update(launched(rank, world, port) if world > 1 else {}, **more)
+            if spoil is not None:
+                spoil(rank)
+            sys.modules.pop("supernet", None)
+            run(str(script.parent), script.name, line)
+
+        children = [fork(partial(work, rank), outs[rank], errs[rank]) for rank in range(world)]
+        codes = [ended(child) for child in children]
+        return codes, "".join(_read(each) for each in (*outs, *errs))
 
 
-def _run(script: Path, line: tuple[str, ...], paths: tuple[Path, Path], before: Callable[[], object]) -> None:
-    for number, path in enumerate(paths, 1):
-        os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY), number)
-    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - the process ends with them
-    sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
-    code: object = 0
-    try:
-        before()
-        os.chdir(script.parent)
-        sys.argv = [script.name, *line]
-        sys.modules.pop("supernet", None)
-        runpy.run_path(str(script), run_name="__main__")
-    except SystemExit as end:
-        code = end.code
-    except BaseException:  # noqa: BLE001 - whatever it was is the result
-        traceback.print_exc()
-        code = 99
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+def _read(file: TextIO) -> str:
+    with file:
+        file.seek(0)
+        return file.read()
