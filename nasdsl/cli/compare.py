@@ -11,8 +11,9 @@ import json
 import sys
 from typing import Any
 
-from nasdsl.cli.arguments import CommandLineError, Parser, json_argument, write_text
+from nasdsl.cli.arguments import CommandLineError, Parser, json_argument
 from nasdsl.cli.dispatch import FINE
+from nasdsl.cli.report import write_whole_page
 from nasdsl.cli.table import print_table
 
 
@@ -42,20 +43,20 @@ def configure(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Reads, prints and writes."""
     from nasdsl.reporting import read_run
-    from nasdsl.reporting.beside import comparison_page
+    from nasdsl.reporting.beside import page_of_all
     from nasdsl.reporting.comparison import compared
-    from nasdsl.reporting.opened import Opened
+    from nasdsl.reporting.opened import opened_all
 
     if len(args.runs) < 2:
         raise CommandLineError("a comparison needs two runs or more; `nasdsl report RUN` shows one")
     if args.json and args.output == "-":
         raise CommandLineError("--json and -o - both go to standard output: leave one of them out")
-    runs = [read_run(path) for path in args.runs]
+    opened = opened_all([read_run(path) for path in args.runs], args.allow_python)
     if args.output is not None:
-        write_text(args.output, comparison_page(runs, args.allow_python))
+        write_whole_page(args.output, page_of_all(opened))
     if args.output == "-":
         return FINE
-    found = compared([Opened(each, args.allow_python) for each in runs])
+    found = compared(opened)
     if args.json:
         print(json.dumps(found))
         return FINE

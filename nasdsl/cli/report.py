@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
-from nasdsl.cli.arguments import Parser, write_text
+from nasdsl.cli.arguments import CommandLineError, Parser, write_text
 from nasdsl.cli.dispatch import FINE
 
 
@@ -34,14 +35,34 @@ def configure(parser: Parser) -> None:
     )
 
 
+def write_whole_page(path: str, text: str) -> None:
+    """Writes a page, of which one that was there stays until the new one is whole; - for standard output.
+
+    Raises:
+        CommandLineError: the file cannot be written.
+    """
+    from nasdsl.reporting.page import write_whole
+
+    if path == "-":
+        write_text(path, text)
+        return
+    try:
+        write_whole(Path(path), text)
+    except OSError as error:
+        raise CommandLineError(f"cannot write `{path}`: {error.strerror or error}") from error
+
+
 def run(args: argparse.Namespace) -> int:
     """Reads and writes."""
-    from nasdsl.reporting import page, read_run
+    from nasdsl.reporting import read_run
+    from nasdsl.reporting.folder import run_folder
+    from nasdsl.reporting.opened import Opened
+    from nasdsl.reporting.page import page_of
 
-    found = read_run(args.run, args.compiled)
-    path = args.output or str(found.folder / "report.html")
-    write_text(path, page(found, args.allow_python))
-    for problem in found.problems:
+    opened = Opened(read_run(args.run, args.compiled), args.allow_python)
+    path = args.output or str(run_folder(args.run) / "report.html")
+    write_whole_page(path, page_of(opened))
+    for problem in opened.problems:
         print(f"note: {problem}", file=sys.stderr)
     if path != "-":
         print(path)

@@ -176,15 +176,19 @@ def _stack(
 ) -> None:
     """Areas from the highest edge to the lowest, each over those before: one edge an area is enough.
 
-    An epoch has the width of its place, so that a run of one epoch has a picture, too.
+    An epoch has the width of its place, so that a run of one epoch has a picture, too; one without shares has none.
     """
-    edges = [[sum(values[: i + 1]) for i in range(len(values))] for _, values in shares]
+    numbered = groupby(enumerate(shares), key=lambda item: item[1][0] - item[0])
+    parts = [[share for _, share in group] for _, group in numbered]
     for index in reversed(range(len(colours))):
-        path = f"M{frame.x(shares[0][0] - 0.5):.1f} {frame.bottom:.1f}"
-        for (epoch, _), sums in zip(shares, edges, strict=True):
-            y = frame.y(min(1.0, max(0.0, sums[index])))
-            path += f"V{y:.1f}H{frame.x(epoch + 0.5):.1f}"
-        canvas.area(f"{path}V{frame.bottom:.1f}Z", colours[index], 1)
+        path = ""
+        for part in parts:
+            path += f"M{frame.x(part[0][0] - 0.5):.1f} {frame.bottom:.1f}"
+            for epoch, values in part:
+                y = frame.y(min(1.0, max(0.0, sum(values[: index + 1]))))
+                path += f"V{y:.1f}H{frame.x(epoch + 0.5):.1f}"
+            path += f"V{frame.bottom:.1f}Z"
+        canvas.area(path, colours[index], 1)
 
 
 def _ends(epochs: Sequence[int]) -> Axis:

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from nasdsl.api import Program
-from nasdsl.codegen.lock import no_directory, read_lock
+from nasdsl.codegen.lock import Lock, no_directory, read_lock
+from nasdsl.diagnostics import Diagnostics
 from nasdsl.errors import UserError
-from nasdsl.opening import load
+from nasdsl.opening import check
 from nasdsl.space.decisions import Choice
+from nasdsl.syntax.parse import read
 from nasdsl.tabular.reading import file_digest
 from nasdsl.verifying.meaning import same_program
-from nasdsl.verifying.record import names_code
+from nasdsl.verifying.record import names_code, read_run
 
 if TYPE_CHECKING:
     from nasdsl.api import Space
@@ -152,6 +154,7 @@ def open_run(
     if not weights.exists():
         what = "its search has not ended" if (folder / "checkpoint.pt").exists() else "there is no run"
         raise unusable(folder, what)
+    digest = _ended(folder, weights)
     identity = _identity(folder)
     theirs = home / "supernet.py"
     if not same_program(program.files()["supernet.py"], _text(theirs)):
@@ -162,7 +165,23 @@ def open_run(
         raise unusable(folder, "it searched another sub-space")
     if identity.get("supernet") != file_digest(str(theirs))[:16]:
         raise unusable(folder, "it searched another supernet.py than the one there")
-    return Searched(program, folder, identity, file_digest(str(weights)), options)
+    return Searched(program, folder, identity, digest, options)
+
+
+def _ended(folder: Path, weights: Path) -> str:
+    """The SHA-256 of the supernet's weights, which the run must have finished: a run that was begun anew in its
+    folder may not have removed those of the run before.
+    """
+    try:
+        known = read_run(folder).files.get(weights.name)
+    except UserError as error:
+        raise unusable(folder, error.diagnostics[0].message) from None
+    if known is None:
+        raise unusable(folder, "its search has not ended")
+    digest = file_digest(str(weights))
+    if digest != known:
+        raise unusable(folder, f"{weights.name} is not what the run wrote: it was changed or damaged")
+    return digest
 
 
 def unusable(folder: Path, why: str) -> UserError:
@@ -187,7 +206,7 @@ def _compiled(home: Path, allow_python: bool) -> Program:
         config = tomllib.loads((home / "config.toml").read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise no_directory(home, f"config.toml: {error}") from None
-    found = load(home / "space.nas", allow_python=allow_python, **lock.parameters)
+    found = space_of(home, lock, allow_python)
     if found.fingerprint != lock.fingerprint:
         raise unusable(home, "space.nas was changed since it was compiled")
     if lock.subspace:
@@ -195,6 +214,22 @@ def _compiled(home: Path, allow_python: bool) -> Program:
         if found.within_digest != lock.subspace:
             raise unusable(home, "subspace.json was changed since it was compiled")
     return found.compile(lock.method, settings=config.get("compile", {}), passes=lock.edits)
+
+
+def space_of(home: Path, lock: Lock, allow_python: bool = False) -> Space:
+    """The space of a compiled directory, at the parameters of its lock, whatever these are called.
+
+    Raises:
+        UserError: with every diagnostic of the file.
+    """
+    diagnostics, found = Diagnostics(), None
+    source = read(home / "space.nas", diagnostics)
+    if source is not None:
+        found, diagnostics = check(source, lock.parameters, allow_python)
+    diagnostics.raise_if_errors()
+    if found is None:
+        raise UserError(diagnostics.items)
+    return found
 
 
 def _text(path: Path) -> str:
@@ -226,4 +261,4 @@ def _largest(space: Any) -> tuple[int, ...]:
     return tuple(largest(d) for d in space.input.dims)
 
 
-__all__ = ["Options", "Searched", "open_run", "unusable"]
+__all__ = ["Options", "Searched", "open_run", "space_of", "unusable"]

@@ -29,7 +29,7 @@ from nasdsl.reporting.curves import (
     table_of,
 )
 from nasdsl.reporting.folder import Run, number
-from nasdsl.reporting.opened import Opened
+from nasdsl.reporting.opened import Opened, opened_all
 from nasdsl.reporting.page import data_of, percent, size
 from nasdsl.reporting.timeline import duration
 
@@ -38,7 +38,8 @@ Logs = Sequence[tuple[str, Sequence[Mapping[str, Any]]]]
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 STATES = {"finished": "finished", "stopped": "stopped", "running": "not ended", "unknown": "not ended"}
 RESULTS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
-    "test_accuracy": ("test accuracy, from scratch", percent),
+    "test_accuracy": ("test accuracy, retrained", percent),
+    "retrained": ("retrained", str),
     "held_out_accuracy": ("held-out, supernet", percent),
     "inherited_accuracy": ("inherited weights", percent),
     "true_value": ("true value", lambda v: f"{v:.5g}"),
@@ -57,16 +58,22 @@ def comparison_page(runs: Sequence[Run], allow_python: bool = False) -> str:
     Args:
         allow_python: whether the spaces may import what their `use python` names.
     """
-    opened = [Opened(run, allow_python) for run in runs]
+    return page_of_all(opened_all(runs, allow_python))
+
+
+def page_of_all(opened: Sequence[Opened]) -> str:
+    """The page of runs that were opened."""
+    runs = [o.run for o in opened]
     pictures = [o.picture(f"run{i}-") for i, o in enumerate(opened)]
     found = compared(opened)
     names = [r["name"] for r in found["runs"]]
     logs = [(name, run.log) for name, run in zip(names, runs, strict=True)]
-    figures = overlaid(logs, (*LEARNING, *INSTRUMENTS, *_others(logs)), "c")
+    known = (*LEARNING, *INSTRUMENTS)
+    figures = overlaid(logs, (*known, *_others(logs, known)), "c")
     retrained = [
         (name, run.retrained.log) for name, run in zip(names, runs, strict=True) if run.retrained is not None
     ]
-    training = overlaid(retrained, RETRAINING, "r", colours=names)
+    training = overlaid(retrained, (*RETRAINING, *_others(retrained, RETRAINING)), "r", colours=names)
     epochs = _epochs(logs)
     context: dict[str, Any] = {
         "title": f"{len(runs)} runs beside each other",
@@ -159,8 +166,8 @@ def _epochs(logs: Logs) -> list[int]:
     return sorted({e["epoch"] for _, log in logs for e in log})
 
 
-def _others(logs: Logs) -> list[Measure]:
-    return list({m.title: m for _, log in logs for m in others(log)}.values())
+def _others(logs: Logs, measures: Sequence[Measure]) -> list[Measure]:
+    return list({m.title: m for _, log in logs for m in others(log, measures)}.values())
 
 
-__all__ = ["comparison_page", "overlaid", "results_table", "text_of"]
+__all__ = ["comparison_page", "overlaid", "page_of_all", "results_table", "text_of"]

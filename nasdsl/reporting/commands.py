@@ -36,7 +36,7 @@ def commands(run: Run) -> list[str]:
     found = [] if run.compiled is None else [compile_command(run.compiled)]
     retrained = None if run.retrained is None else run.retrained.lock
     for name, lock in (("search.py", run.lock), ("retrain.py", retrained)):
-        if lock is not None and "arguments" in lock:
+        if lock is not None:
             words = [
                 *_launcher(lock),
                 _script(run, name),
@@ -58,31 +58,25 @@ def _launcher(lock: Mapping[str, Any]) -> list[str]:
 def compile_command(compiled: Compiled) -> str:
     """What `nasdsl compile` is called with for the same directory."""
     lock = compiled.lock
-    space = lock["space"]
-    words = ["nasdsl", "compile", "space.nas", "--method", str(lock["method"])]
-    given = space.get("given", space["parameters"])
-    words += [w for k, v in given.items() for w in ("--param", f"{k}={_value(v)}")]
+    words = ["nasdsl", "compile", "space.nas", "--method", lock.method]
+    words += [w for k, v in lock.given.items() for w in ("--param", f"{k}={_value(v)}")]
     words += [w for k, v in _set(compiled) for w in ("--set", f"{k}={_value(v)}")]
-    edits = str(lock["passes"]["edits"])
-    words += [f"--pass={edits}"] if edits else []
-    words += ["--within", "subspace.json"] if lock.get("subspace") else []
+    words += [f"--pass={lock.edits}"] if lock.edits else []
+    words += ["--within", "subspace.json"] if lock.subspace else []
+    words += ["--allow-python"] if compiled.python else []
     return shlex.join([*words, "-o", compiled.folder.name])
 
 
 def _set(compiled: Compiled) -> Iterator[tuple[str, object]]:
-    """The settings that were given; those in config.toml that are not the method's own where it was edited since.
-
-    So it is for directories, too, whose lock does not say what was given.
-    """
+    """The settings that were given; those in config.toml that are not the method's own where it was edited since."""
     from nasdsl.codegen.directory import setting_key
     from nasdsl.methods import METHODS
 
-    given = compiled.lock.get("settings")
-    if given is not None and compiled.lock["files"].get("config.toml") == compiled.config_digest:
-        yield from given.items()
+    if compiled.lock.files.get("config.toml") == compiled.config_digest:
+        yield from compiled.lock.settings.items()
         return
     try:
-        method = METHODS.load(str(compiled.lock["method"]))
+        method = METHODS.load(compiled.lock.method)
     except UserError:
         return
     for setting in method.settings:
@@ -96,11 +90,16 @@ def _script(run: Run, name: str) -> str:
 
 
 def _out(run: Run, arguments: Mapping[str, Any]) -> list[str]:
-    """Where the run lies, if that is not where it would by itself."""
-    home = (
-        None if run.compiled is None else run.compiled.folder.resolve() / "runs" / str(arguments.get("seed"))
-    )
-    return [] if run.folder.resolve() == home else ["--out", str(run.folder)]
+    """Where the run lies, if that is not where it would by itself: as seen from the folder that the commands are
+    for, which is that around the compiled directory, where it lies below it.
+    """
+    if run.compiled is None:
+        return ["--out", str(run.folder)]
+    home = run.compiled.folder
+    if run.folder == home / "runs" / str(arguments.get("seed")):
+        return []
+    below = run.folder.is_relative_to(home.parent)
+    return ["--out", str(run.folder.relative_to(home.parent) if below else run.folder)]
 
 
 def _options(arguments: Mapping[str, Any]) -> list[str]:

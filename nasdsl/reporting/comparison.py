@@ -69,10 +69,11 @@ def _record(name: str, opened: Opened) -> dict[str, Any]:
         "inherited_accuracy": max((float(j["accuracy"]) for j in run.judged), default=None),
         "true_value": number(last.get("true_value")),
         "test_accuracy": number(result.get("test_accuracy")),
+        "retrained": (run.retrained.began if run.retrained and result else "") or None,
         "params": opened.stats.params if opened.stats else None,
         "macs": opened.stats.macs if opened.stats else None,
         "seconds": running(parts) if parts else None,
-        "problems": [*run.problems, *([opened.problem] if opened.problem else [])],
+        "problems": list(opened.problems),
     }
 
 
@@ -97,7 +98,7 @@ def _space(run: Run) -> Mapping[str, Any]:
     if run.compiled is None:
         return {} if run.space is None else {"space": run.space}
     lock = run.compiled.lock
-    return {"space": run.space, **lock["space"]["parameters"], "passes": lock["passes"]["edits"] or None}
+    return {"space": run.space, **lock.parameters, "passes": lock.edits or None}
 
 
 def _settings(run: Run) -> Mapping[str, Any]:

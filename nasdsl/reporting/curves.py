@@ -1,7 +1,7 @@
 """Numbers of a run over its epochs, as charts.
 
-Takes a log, returns figures. Invariant: every number of the log is in one of them; what a line of the log does
-not have is a gap, not a zero; a figure says in words what its picture shows at every epoch.
+Takes a log, returns figures. Invariant: with `others`, every number of the log is in one of them; what a line of
+the log does not have is a gap, not a zero; a figure says in words what its picture shows at every epoch.
 """
 
 from __future__ import annotations
@@ -136,7 +136,6 @@ RETRAINING = (
     ),
     Measure("Learning rate", "", {"lr": ""}, include=(0.0,)),
 )
-_NAMED = {name for m in (*LEARNING, *INSTRUMENTS, *RETRAINING) for name in m.fields} | {"epoch"}
 
 
 def curves(log: Sequence[Mapping[str, Any]], measures: Iterable[Measure], prefix: str) -> list[EpochFigure]:
@@ -145,10 +144,11 @@ def curves(log: Sequence[Mapping[str, Any]], measures: Iterable[Measure], prefix
     return [f for f in found if f is not None]
 
 
-def others(log: Sequence[Mapping[str, Any]]) -> list[Measure]:
-    """Measures of the numbers that have no name here, such as those of a method from elsewhere."""
+def others(log: Sequence[Mapping[str, Any]], measures: Iterable[Measure]) -> list[Measure]:
+    """Measures of the numbers that none of some measures has, such as those of a method from elsewhere."""
+    named = {name for m in measures for name in m.fields} | {"epoch"}
     names = dict.fromkeys(
-        name for e in log for name, v in e.items() if name not in _NAMED and number(v) is not None
+        name for e in log for name, v in e.items() if name not in named and number(v) is not None
     )
     return [Measure(name.replace("_", " "), "As the log has it.", {name: ""}) for name in names]
 

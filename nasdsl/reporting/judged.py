@@ -65,7 +65,9 @@ def board_figures(run: Run) -> list[EpochFigure]:
     ]
     chart = draw_epochs(lines, "Accuracy on the board by epoch", epochs, word(" %"))
     texts = [
-        f"{len(a)} paths, {min(a):.4g} % to {max(a):.4g} %" if a else f"board empty {UNKNOWN}"
+        f"{len(a)} {'path' if len(a) == 1 else 'paths'}, {min(a):.4g} % to {max(a):.4g} %"
+        if a
+        else f"board empty {UNKNOWN}"
         for a in accuracies
     ]
     note = "Of the best paths so far, on the minibatch that trained each."

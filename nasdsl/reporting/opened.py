@@ -7,8 +7,10 @@ space with operations from Python is opened only where that is allowed.
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Sequence
 from functools import cached_property
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -17,7 +19,7 @@ from markupsafe import Markup
 from nasdsl.drawing.canvas import Canvas
 from nasdsl.drawing.colours import NAMES
 from nasdsl.errors import UserError
-from nasdsl.reporting.folder import Run
+from nasdsl.reporting.folder import Compiled, Run
 
 if TYPE_CHECKING:
     from nasdsl.api import Space, Stats
@@ -29,35 +31,44 @@ class Opened:
     """A run with its space.
 
     Attributes:
+        spaces: those that were opened before, by directory; the problem where one cannot be.
         problem: why the space or the architecture is not to be had, "" where it is.
     """
 
     run: Run
     allow_python: bool = False
+    spaces: dict[Path, Space | str] = attrs.field(factory=dict, repr=False)
     problem: str = ""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is missing or damaged, and what could not be opened."""
+        _ = self.stats
+        return (*self.run.problems, *([self.problem] if self.problem else []))
 
     @cached_property
     def space(self) -> Space | None:
         """The space of the run, at the parameters it was compiled with."""
-        from nasdsl.opening import load
-
         compiled = self.run.compiled
         if compiled is None:
             return None
+        if compiled.folder not in self.spaces:
+            self.spaces[compiled.folder] = self._space(compiled)
+        found = self.spaces[compiled.folder]
+        if isinstance(found, str):
+            self.problem = found
+            return None
+        return found
+
+    def _space(self, compiled: Compiled) -> Space | str:
+        from nasdsl.ranking.searched import space_of
+
         try:
-            found = load(
-                compiled.folder / "space.nas",
-                allow_python=self.allow_python,
-                **compiled.lock["space"]["parameters"],
-            )
+            found = space_of(compiled.folder, compiled.lock, self.allow_python)
         except UserError as error:
-            self.problem = f"The space cannot be opened: {error.diagnostics[0].message}."
-            return None
-        if self.run.identity.get("space", found.fingerprint) != found.fingerprint:
-            self.problem = (
-                "The directory was compiled anew since, for another space: costs and picture are not known."
-            )
-            return None
+            return f"The space cannot be opened: {error.diagnostics[0].message}."
+        if found.fingerprint != compiled.lock.fingerprint:
+            return "space.nas was changed since it was compiled: costs and picture are not known."
         return found
 
     @cached_property
@@ -109,4 +120,10 @@ class Opened:
         return Markup(f'<img class="drawn" alt="{words}" src="data:image/svg+xml;base64,{data}">')
 
 
-__all__ = ["Opened"]
+def opened_all(runs: Sequence[Run], allow_python: bool = False) -> list[Opened]:
+    """Runs with their spaces, of which each directory's is opened once."""
+    spaces: dict[Path, Space | str] = {}
+    return [Opened(run, allow_python, spaces) for run in runs]
+
+
+__all__ = ["Opened", "opened_all"]

@@ -20,7 +20,7 @@ from nasdsl.drawing.pages import UNKNOWN, Table, render
 from nasdsl.reporting.commands import commands
 from nasdsl.reporting.curves import INSTRUMENTS, LEARNING, RETRAINING, EpochFigure, curves, others, table_of
 from nasdsl.reporting.decisions import decided
-from nasdsl.reporting.folder import Record, Run, number
+from nasdsl.reporting.folder import Record, Run, number, read_run, run_folder
 from nasdsl.reporting.judged import board_figures, judged_paths
 from nasdsl.reporting.opened import Opened
 from nasdsl.reporting.rewrites import read_rewrites
@@ -35,7 +35,7 @@ SECTIONS = {
     "decided": ("decisions", "How it decided"),
     "instruments": ("instruments", "Instruments"),
     "paths": ("paths", "Paths that were judged"),
-    "retraining": ("retraining", "Trained from scratch"),
+    "retraining": ("retraining", "Trained by itself"),
     "rewrites": ("rewrites", "What the compiler saved"),
     "timeline": ("timeline", "When it ran"),
     "commands": ("reproduce", "How to reproduce"),
@@ -48,23 +48,28 @@ def page(run: Run, allow_python: bool = False) -> str:
     Args:
         allow_python: whether the space may import what its `use python` names.
     """
-    opened = Opened(run, allow_python)
+    return page_of(Opened(run, allow_python))
+
+
+def page_of(opened: Opened) -> str:
+    """The page of a run that was opened."""
+    run = opened.run
     picture = opened.picture("found-")
     learning = curves(run.log, LEARNING, "l")
-    instruments = curves(run.log, (*INSTRUMENTS, *others(run.log)), "i") + board_figures(run)
+    more = others(run.log, (*LEARNING, *INSTRUMENTS))
+    instruments = curves(run.log, (*INSTRUMENTS, *more), "i") + board_figures(run)
     how = decided(run, opened.colours)
     over = (
         [*learning, *instruments, *(f for g in how.groups for f in g.figures)]
         if how
         else learning + instruments
     )
-    problems = [*run.problems, *([opened.problem] if opened.problem else [])]
     context: dict[str, Any] = {
         "title": f"Search of {run.space or 'a space'}" + (f" with {run.method}" if run.method else ""),
         "lead": lead(run),
         "state": state(run),
         "summary": summary(run, opened),
-        "problems": problems,
+        "problems": opened.problems,
         "found": run.architecture is not None,
         "picture": picture,
         "choices": choices_table(run.choices),
@@ -82,6 +87,7 @@ def page(run: Run, allow_python: bool = False) -> str:
         "rewrites": read_rewrites(run.compiled.rewrites) if run.compiled else None,
         "timeline": timeline(run),
         "commands": commands(run),
+        "python": run.compiled.python if run.compiled else (),
         "origin": origin(run),
         "settings": _settings(run.identity),
         "files": _files(run),
@@ -93,14 +99,23 @@ def page(run: Run, allow_python: bool = False) -> str:
 
 def write_page(folder: str | Path, compiled: str | Path | None = None, allow_python: bool = False) -> Path:
     """Writes `report.html` into the folder of a run; returns its path. Raises UserError as `read_run`, OSError."""
-    from nasdsl.reporting.folder import read_run
-
-    run = read_run(folder, compiled)
-    path = run.folder / "report.html"
-    new = path.with_name("report.html.new")
-    new.write_bytes(page(run, allow_python).encode("utf-8"))
-    new.replace(path)  # a page that was there stays until the new one is whole
+    path = run_folder(folder) / "report.html"
+    write_whole(path, page(read_run(folder, compiled), allow_python))
     return path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a page; one that was there stays until the new one is whole. Raises OSError."""
+    if path.exists() and not path.is_file():  # a pipe, or what a shell makes of `>(...)`
+        path.write_text(text, "utf-8", newline="\n")
+        return
+    target = path.resolve()
+    new = target.with_name(f"{target.name}.new")
+    try:
+        new.write_bytes(text.encode("utf-8"))
+        new.replace(target)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 # --- in short ------------------------------------------------------------------------
@@ -144,7 +159,7 @@ def summary(run: Run, opened: Opened) -> Pairs:
     found: Pairs = []
     result = None if run.retrained is None or run.retrained.result is None else run.retrained.result
     if result is not None:
-        found.append(("test accuracy, trained from scratch", percent(result["test_accuracy"])))
+        found.append(("test accuracy, retrained", percent(result["test_accuracy"])))
     if number(last.get("valid_accuracy")) is not None:
         found.append(("held-out accuracy of the supernet", percent(last["valid_accuracy"])))
     if run.judged:
@@ -208,8 +223,13 @@ def retraining(run: Run) -> dict[str, Any] | None:
     found = run.retrained
     if found is None:
         return None
-    figures = curves(found.log, RETRAINING, "r")
-    if found.result is None:
+    figures = curves(found.log, (*RETRAINING, *others(found.log, RETRAINING)), "r")
+    began = f"{found.began[0].upper()}{found.began[1:]}. " if found.began else ""
+    if found.other:
+        words = (
+            "What lies here is of another network than the one that this run found: its result is left out."
+        )
+    elif found.result is None:
         words = f"Training has not ended: {len(found.log)} epochs are in its log."
     else:
         count = found.result.get("examples")
@@ -218,7 +238,7 @@ def retraining(run: Run) -> dict[str, Any] | None:
         last = number(found.result.get("last_step_accuracy"))
         if last is not None:
             words += f" That is of averaged weights; those of the last step reach {percent(last)}."
-    return {"words": words, "figures": figures, "table": table_of(found.log, figures)}
+    return {"words": began + words, "figures": figures, "table": table_of(found.log, figures)}
 
 
 def timeline(run: Run) -> dict[str, Any] | None:
@@ -248,10 +268,10 @@ def origin(run: Run) -> list[tuple[str, Pairs]]:
     found: list[tuple[str, Pairs]] = []
     compiled = run.compiled
     if compiled is not None:
-        space = compiled.lock["space"]
-        rows = [("space", f"{space['name']}, fingerprint {space.get('fingerprint', UNKNOWN)}")]
-        rows += [("parameters", _pairs(space["parameters"]))] if space["parameters"] else []
-        rows += [("method", str(compiled.lock["method"])), ("directory", compiled.folder.name)]
+        of = compiled.lock
+        rows = [("space", f"{of.space}, fingerprint {of.fingerprint}")]
+        rows += [("parameters", _pairs(of.parameters))] if of.parameters else []
+        rows += [("method", of.method), ("directory", compiled.folder.name)]
         found.append(("Compiled from", rows))
     place = _flat(lock.get("environment", {}))
     found += [("Where it ran", place)] if place else []
@@ -287,4 +307,4 @@ def _files(run: Run) -> Table | None:
     return Table(("file", "sha256"), list(known.items()), frozenset({1})) if known else None
 
 
-__all__ = ["data_of", "page", "percent", "size", "write_page"]
+__all__ = ["data_of", "page", "page_of", "percent", "size", "write_page", "write_whole"]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections.abc import Mapping
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from nasdsl.codegen.lock import LOCK, checksum_of
 from nasdsl.opening import load
 
 DAY = 86_400.0
@@ -28,6 +31,23 @@ def write_compiled(folder: Path, method: str = "toponas") -> Path:
     for name, text in compiled_files(method).items():
         (folder / name).write_text(text, "utf-8")
     return folder
+
+
+def write_lock(folder: Path, lock: Mapping[str, Any]) -> None:
+    """A lock as the scripts and `nasdsl compile` write it: what it says with the checksum of that."""
+    plain = {k: v for k, v in lock.items() if k != "checksum"}
+    (folder / LOCK).write_text(
+        json.dumps({**plain, "checksum": checksum_of(plain)}, indent=1) + "\n", "utf-8"
+    )
+
+
+def read_lock(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / LOCK).read_text("utf-8"))
+    return found
+
+
+def digest_of(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
 
 
 def softmax(logits: list[float]) -> list[float]:
@@ -107,8 +127,18 @@ def events(epochs: int, finished: bool = True) -> list[dict[str, Any]]:
     return found
 
 
+def made_in(folder: Path) -> dict[str, str]:
+    """What a run says of the directory around it, or of that of `write_compiled` where there is none."""
+    home = folder.parent.parent
+    texts = {n: (home / n).read_text("utf-8") for n in (LOCK, "supernet.py") if (home / n).exists()}
+    texts = texts if len(texts) == 2 else compiled_files()
+    lock = json.loads(texts[LOCK])
+    digest = sha256(texts["supernet.py"].encode()).hexdigest()
+    return {"space": lock["space"]["fingerprint"], "method": lock["method"], "supernet": digest[:16]}
+
+
 def write_run(folder: Path, epochs: int, *, seed: int = 0, finished: bool = True, **identity: Any) -> Path:
-    """The folder of a gradient search, with everything that a run of this version leaves."""
+    """The folder of a gradient search, with what a report reads of what a run of this version leaves."""
     folder.mkdir(parents=True)
     search = Search(seed)
     log = [search.entry(e, epochs) for e in range(1, epochs + 1)]
@@ -118,8 +148,7 @@ def write_run(folder: Path, epochs: int, *, seed: int = 0, finished: bool = True
         "format": 1,
         "kind": "run",
         "identity": {
-            "space": "ac23d3586d957a58",
-            "method": "toponas",
+            **made_in(folder),
             "seed": seed,
             "epochs": epochs if finished else 2 * epochs,
             "name": "cifar10",
@@ -151,16 +180,24 @@ def write_run(folder: Path, epochs: int, *, seed: int = 0, finished: bool = True
         "data": {"train": "1f" * 32, "test": "2e" * 32, "split": "3d" * 32},
         "decisions": search.entries,
         "first_steps": {"steps": 3, "losses": [], "digest": "4c" * 32},
-        "files": {"architecture.json": "5b" * 32} if finished else {},
+        "files": {},
     }
-    (folder / "nasdsl.lock").write_text(json.dumps(lock), "utf-8")
     if finished:
-        found = {"space": "darts", "fingerprint": "ac23d3586d957a58", "choices": log[-1]["architecture"]}
+        fingerprint = lock["identity"]["space"]
+        found = {"space": "darts", "fingerprint": fingerprint, "choices": log[-1]["architecture"]}
         (folder / "architecture.json").write_text(json.dumps(found), "utf-8")
+        (folder / "model.py").write_text(f"# {found}\n", "utf-8")
+        lock["files"] = {name: digest_of(folder / name) for name in ("architecture.json", "model.py")}
+    write_lock(folder, lock)
     return folder
 
 
-def write_retrained(folder: Path, epochs: int = 40) -> None:
+def write_retrained(folder: Path, epochs: int = 40, weights: str | None = None) -> None:
+    """What retrain.py leaves of the network of a run.
+
+    Args:
+        weights: the file that it began from.
+    """
     where = folder / "retrain"
     where.mkdir()
     log: list[dict[str, Any]] = []
@@ -173,8 +210,33 @@ def write_retrained(folder: Path, epochs: int = 40) -> None:
     write_lines(where / "log.jsonl", log)
     write_lines(where / "timeline.jsonl", events(epochs))
     (where / "result.json").write_text(json.dumps({"test_accuracy": 0.9712, "examples": 10_000}), "utf-8")
-    arguments = {"data": "cifar10", "seed": 0, "settings": [], "workers": 2}
-    (where / "nasdsl.lock").write_text(json.dumps({"kind": "run", "arguments": arguments}), "utf-8")
+    identity = {
+        "model": digest_of(folder / "model.py")[:16],
+        "seed": 0,
+        "name": "cifar10",
+        "epochs": epochs,
+        "limit_batches": None,
+        "weights": None if weights is None else "6d" * 8,
+    }
+    arguments = {
+        "data": "cifar10",
+        "seed": 0,
+        "settings": [],
+        "workers": 2,
+        "model": None,
+        "weights": weights,
+    }
+    lock = {
+        "format": 1,
+        "kind": "run",
+        "identity": identity,
+        "arguments": arguments,
+        "environment": {"python": "3.11.9", "processes": 1},
+        "data": {"train": "1f" * 32},
+        "first_steps": None,
+        "files": {"result.json": digest_of(where / "result.json")},
+    }
+    write_lock(where, lock)
 
 
 def example(folder: Path, epochs: int = 100, **how: Any) -> Path:

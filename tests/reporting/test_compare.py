@@ -14,7 +14,15 @@ from nasdsl.reporting.beside import comparison_page
 from nasdsl.reporting.comparison import compared, names_of
 from nasdsl.reporting.opened import Opened
 from tests.drawing.html import Reader
-from tests.reporting.common import HOSTILE, example, write_compiled, write_retrained, write_run
+from tests.reporting.common import (
+    HOSTILE,
+    example,
+    read_lock,
+    write_compiled,
+    write_lock,
+    write_retrained,
+    write_run,
+)
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +124,9 @@ def test_one_run_is_no_comparison(capsys: pytest.CaptureFixture[str], runs: list
 
 def test_texts_of_users_are_escaped(runs: list[Path], tmp_path: Path) -> None:
     folder = example(tmp_path / f"made {HOSTILE.replace('/', '_')}", 2)
-    lock = json.loads((folder / "nasdsl.lock").read_text())
+    lock = read_lock(folder)
     lock["identity"] |= {"clip": HOSTILE, HOSTILE: 3}
-    (folder / "nasdsl.lock").write_text(json.dumps(lock))
+    write_lock(folder, lock)
     plain, reader = (
         Reader(comparison_page([read_run(r) for r in (runs[0], other)])) for other in (runs[1], folder)
     )
@@ -161,9 +169,9 @@ def test_digests_are_shortened_for_people_alone(
     capsys: pytest.CaptureFixture[str], runs: list[Path], tmp_path: Path
 ) -> None:
     folder = write_run(tmp_path / "other", 2)
-    lock = json.loads((folder / "nasdsl.lock").read_text())
+    lock = read_lock(folder)
     lock["data"]["split"] = "9a" * 32
-    (folder / "nasdsl.lock").write_text(json.dumps(lock))
+    write_lock(folder, lock)
     assert "9a" * 32 not in (table := run(capsys, "compare", runs[0], folder)[1])
     assert f"{'9a' * 6}…" in table
     assert "9a" * 32 in run(capsys, "compare", runs[0], folder, "--json")[1]

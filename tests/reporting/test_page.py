@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from nasdsl.reporting import page, read_run, write_page
 from nasdsl.reporting.folder import Run
 from tests.drawing.html import Reader
-from tests.reporting.common import HOSTILE, Search, example, write_compiled, write_lines, write_retrained
+from tests.reporting.common import (
+    HOSTILE,
+    Search,
+    example,
+    read_lock,
+    write_compiled,
+    write_lines,
+    write_lock,
+    write_retrained,
+)
 
 
 def read(run: Run) -> Reader:
@@ -47,7 +56,7 @@ def test_everything_that_a_run_knows_is_there(tmp_path: Path) -> None:
     reader = read(run)
     titles = (
         *("Search of darts with toponas", "Architecture", "Learning", "How it decided", "Instruments"),
-        *("Trained from scratch", "What the compiler saved", "When it ran", "How to reproduce"),
+        *("Trained by itself", "What the compiler saved", "When it ran", "How to reproduce"),
     )
     assert all(t in reader.text for t in titles)
     assert "missing or damaged" not in reader.text
@@ -124,13 +133,13 @@ def test_operations_from_python_are_imported_only_if_that_is_allowed(
 def test_texts_of_users_are_escaped_wherever_they_stand(tmp_path: Path) -> None:
     folder = example(tmp_path / "made", 2)
     plain = read(read_run(folder))
-    lock = json.loads((folder / "nasdsl.lock").read_text())
+    lock = read_lock(folder)
     for name in ("identity", "environment", "data", "files"):
         lock[name] = {f"{k}{HOSTILE}": HOSTILE for k in lock[name]}
     lock["identity"] |= {"method": HOSTILE, "name": HOSTILE}
     lock["arguments"]["settings"] = [HOSTILE]
     lock["decisions"] = {k: [HOSTILE for _ in v] for k, v in lock["decisions"].items()}
-    (folder / "nasdsl.lock").write_text(json.dumps(lock))
+    write_lock(folder, lock)
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     for entry in log:
         entry[HOSTILE] = 1.5
@@ -141,9 +150,9 @@ def test_texts_of_users_are_escaped_wherever_they_stand(tmp_path: Path) -> None:
         json.dumps({"space": HOSTILE, "fingerprint": HOSTILE, "choices": {HOSTILE: HOSTILE, "b": [HOSTILE]}})
     )
     made = tmp_path / "made"
-    lock = json.loads((made / "nasdsl.lock").read_text())
+    lock = read_lock(made)
     lock["space"]["name"] = lock["method"] = HOSTILE
-    (made / "nasdsl.lock").write_text(json.dumps(lock))
+    write_lock(made, lock)
     rewrites = (made / "rewrites.md").read_text().replace("simplify", HOSTILE)
     (made / "rewrites.md").write_text(rewrites)
     reader = read(read_run(folder))

@@ -24,7 +24,9 @@ from tests.reporting.common import (
     compiled_files,
     events,
     example,
+    read_lock,
     write_lines,
+    write_lock,
     write_retrained,
     write_run,
 )
@@ -169,14 +171,14 @@ def test_passes_that_were_left_out_are_left_out_again(tmp_path: Path) -> None:
 def test_scripts_are_called_with_what_was_given(tmp_path: Path) -> None:
     folder = example(tmp_path / "made", 2)
     write_retrained(folder)
-    lock = json.loads((folder / "nasdsl.lock").read_text())
+    lock = read_lock(folder)
     lock["arguments"] |= {
         "data": "imagefolder:/my photos",
         "limit_batches": 5,
         "benchmark": "r.csv",
         "compile": True,
     }
-    (folder / "nasdsl.lock").write_text(json.dumps(lock))
+    write_lock(folder, lock)
     _, search, retrain = map(shlex.split, commands(read_run(folder)))
     assert search[:4] == ["python", "made/search.py", "--data", "imagefolder:/my photos"]
     rest = " ".join(search[4:])
@@ -196,15 +198,15 @@ def test_the_options_of_a_real_command_line_are_those_it_was_given(tmp_path: Pat
         "--deterministic --set clip=3 --benchmark t.csv --metric m --device cpu"
     )
     folder = example(tmp_path / "made", 2)
-    lock = json.loads((folder / "nasdsl.lock").read_text())
+    lock = read_lock(folder)
     before = vars(read_arguments("", given_words.split()))
     lock["arguments"] = {
         k: v for k, v in before.items() if k not in ("restart", "keep", "stop_after", "dry_run", "out")
     }
-    (folder / "nasdsl.lock").write_text(json.dumps(lock))
+    write_lock(folder, lock)
     words = shlex.split(commands(read_run(folder))[1])
     after = vars(read_arguments("", words[2:]))
-    assert after.pop("out") == str(folder), "the run does not lie where its seed would put it"
+    assert after.pop("out") == "made/runs/0", "the run does not lie where its seed would put it"
     assert after == {k: v for k, v in before.items() if k != "out"}
 
 
