@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
+import re
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +20,8 @@ from nasdsl.runtime.standalone.basics import Mistake
 FORMAT = 2
 """Of what a checkpoint holds; a file of another format is refused, never guessed at."""
 
+_NEW, _DAMAGED = "checkpoint.new", ".damaged"
+_AGE = re.compile(r"checkpoint\.previous(\d*)\.pt")
 _KEYS = frozenset({"format", "identity", "counters", "parts", "random", "log", "lock"})
 
 
@@ -40,19 +45,29 @@ class Checkpoints:
         return self.folder / f"checkpoint{'' if age == 0 else '.previous' + (str(age) if age > 1 else '')}.pt"
 
     def found(self) -> list[Path]:
-        """Those that there are, the last one first."""
-        known = {self.path(age) for age in range(self.keep)}
-        older = [p for p in self.folder.glob("checkpoint.previous*.pt") if p not in known]
-        return [p for age in range(self.keep) if (p := self.path(age)).exists()] + sorted(older)
+        """Those that there are, the last one first.
+
+        At the end one that was written whole and not yet renamed: nothing else may be readable.
+        """
+        known = [p for age in range(self.keep) if (p := self.path(age)).exists()]
+        new = self.folder / _NEW
+        return [*known, *self._beyond(), *([new] if _is_whole(new) else [])]
+
+    def _beyond(self) -> list[Path]:
+        """Those of a run that kept more, the last one first."""
+        names = {p: _AGE.fullmatch(p.name) for p in self.folder.glob("checkpoint.previous*.pt")}
+        ages = {p: int(match[1] or 1) for p, match in names.items() if match}
+        return sorted((p for p, age in ages.items() if age >= self.keep), key=ages.__getitem__)
 
     def remove(self) -> None:
         """Forgets all of them."""
-        for path in (*self.found(), self.folder / "checkpoint.new"):
+        damaged = self.folder.glob(f"checkpoint*{_DAMAGED}")
+        for path in (*self.found(), *damaged, self.folder / _NEW):
             path.unlink(missing_ok=True)
 
     def write(self, state: dict[str, Any]) -> None:
         """Adds a state. Raises Mistake where the disk takes no more; what was there stays whole."""
-        new = self.folder / "checkpoint.new"
+        new = self.folder / _NEW
         try:
             with new.open("wb") as file:
                 torch.save({"format": FORMAT, **state}, file)
@@ -62,6 +77,8 @@ class Checkpoints:
                     os.replace(self.path(age - 1), self.path(age))
             os.replace(new, self.path(0))
             sync_folder(self.folder)
+            for path in self._beyond():
+                path.unlink()
         except (OSError, RuntimeError) as error:
             new.unlink(missing_ok=True)
             reason = error.strerror if isinstance(error, OSError) else _cause(error)
@@ -74,27 +91,39 @@ class Checkpoints:
                 "Make room or mend the folder, then run the same command again"
             ) from None
 
-    def read(self) -> dict[str, Any] | None:
+    def read(self, mends: bool = True) -> dict[str, Any] | None:
         """The last state that is whole; None where there is no checkpoint.
+
+        Args:
+            mends: puts those aside that cannot be read, as `*.damaged`, where a later save would rename them
+                over the one that is whole.
 
         Raises:
             Mistake: none is whole, or it has another format than this version writes.
         """
-        found = self.found()
-        for path in found:
+        damaged: list[Path] = []
+        for path in self.found():
             try:
                 state = _read(path)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the one before may be whole
-                said = f"{type(error).__name__}: {error}".splitlines()[0]
-                print(f"{path} cannot be read ({said})", file=sys.stderr)
+                print(f"{path} cannot be read ({_said(error)})", file=sys.stderr)
+                damaged.append(path)
                 continue
-            if path != found[0]:
+            if damaged:
                 print(f"using the checkpoint before it, {path}", file=sys.stderr)
             _refuse_other(path, state["format"])
+            if mends:
+                self._put_aside(damaged, path)
             return state
-        if found:
+        if damaged:
             raise Mistake(f"no checkpoint in {self.folder} can be read: --restart begins anew")
         return None
+
+    def _put_aside(self, damaged: list[Path], path: Path) -> None:
+        for each in damaged:
+            os.replace(each, each.with_name(each.name + _DAMAGED))
+        if path.name == _NEW:
+            os.replace(path, self.path(0))
 
 
 _SEAL = b"sha256 "
@@ -129,8 +158,24 @@ def is_sealed(path: Path) -> bool:
     return True
 
 
+def _is_whole(path: Path) -> bool:
+    try:
+        return path.is_file() and is_sealed(path)
+    except (OSError, ValueError):
+        return False
+
+
+def _said(error: Exception) -> str:
+    """What is wrong with a file; of pickle's words none: they tell how it would run code after all."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it holds more than tensors and plain data; nothing of it was run"
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
 def _read(path: Path) -> dict[str, Any]:
     sealed = is_sealed(path)
+    if not sealed and not zipfile.is_zipfile(path):
+        raise ValueError("it is damaged, or no checkpoint of a run")
     state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict):
         raise ValueError("it is no checkpoint of a run")
