@@ -33,7 +33,8 @@ from nasdsl.runtime.standalone.basics import (
 )
 from nasdsl.runtime.standalone.checkpoint import Checkpoints
 from nasdsl.runtime.standalone.data import Data, Split, Stream
-from nasdsl.runtime.standalone.run import Run, guarded
+from nasdsl.runtime.standalone.ending import guarded
+from nasdsl.runtime.standalone.run import Run
 from nasdsl.runtime.standalone.training import RETRAIN_RULES
 from tests.runtime.toy import ToySupernet
 
@@ -286,10 +287,7 @@ def search(
             if stop(epoch * 5 + step):
                 os.kill(os.getpid(), signal.SIGTERM)
             run.tick()
-        run.log({"epoch": epoch + 1, **at["sums"]})
-        at["sums"].clear()
-        at.update(epoch=epoch + 1, step=0)
-        run.save()
+        run.end_epoch({"epoch": epoch + 1, **at["sums"]})
     return run.load()
 
 

@@ -37,18 +37,27 @@ TURNS = {"architecture-first": ("variables", "weights"), "weights-first": ("weig
 """The setting `order`: who steps first on a pair of batches."""
 
 
-def search_streams(
-    data: Data, settings: Mapping[str, Any], seed: int, team: Team = ALONE
-) -> tuple[Stream, Stream]:
-    """One part of the training set for the weights, the rest for the variables."""
-    flags = {name: settings[name] for name in ("augment", "pad", "flip")}
-    fraction = settings["train_fraction"]
+def weights_share(settings: Mapping[str, Any]) -> float:
+    """The part of the training set that the weights are trained on."""
     if settings.get("informed_split"):
-        fraction = split(settings["weight_steps"])
-    parts = divide(data.train, fraction, seed)
+        return split(settings["weight_steps"])
+    share: float = settings["train_fraction"]
+    return share
+
+
+def search_streams(
+    data: Data, settings: Mapping[str, Any], seed: int, team: Team = ALONE, *, judging: bool = False
+) -> tuple[Stream, Stream]:
+    """One part of the training set for the weights, the rest for the variables.
+
+    Args:
+        judging: the rest is only looked at, in whole batches, which no process shares with another.
+    """
+    flags = {name: settings[name] for name in ("augment", "pad", "flip")}
+    parts = divide(data.train, weights_share(settings), seed)
     first, second = (
-        open_stream(part, data, settings["batch_size"], seed, name, team=team, **flags)
-        for part, name in zip(parts, ("train", "valid"), strict=True)
+        open_stream(part, data, settings["batch_size"], seed, name, team=who, **flags)
+        for part, name, who in zip(parts, ("train", "valid"), (team, ALONE if judging else team), strict=True)
     )
     return first, second
 

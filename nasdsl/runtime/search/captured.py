@@ -37,8 +37,9 @@ _HOST: tuple[tuple[str, tuple[object, ...], str], ...] = (
     ("proximity", ("plain", "adjusted"), "the projection is taken anew for every step"),
     ("admm", (True,), "dual variables move between steps"),
 )
-_PENALTIES = ("beta_decay", "dirichlet_kl", "resource_weight")
 """Settings that a graph cannot hold, and why."""
+_PENALTIES = ("beta_decay", "dirichlet_kl", "resource_weight")
+"""Penalties that no graph was tried with, by their settings."""
 
 
 def refuse(

@@ -18,7 +18,7 @@ class _Parser(argparse.ArgumentParser):
     """argparse that says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
-        complain(f"error: {message} (--help lists the options)")
+        complain(f"error: {message} (--help lists the options)", shared=True)
         self.exit(2)
 
 
@@ -30,44 +30,8 @@ def read_arguments(
     With --deterministic the environment is told so, which must be before a GPU is used.
     """
     parser = _Parser(description=description, allow_abbrev=False)
-    add = parser.add_argument
-    add(
-        "--data",
-        metavar="NAME",
-        help="digits, cifar10, imagefolder:PATH, pkg:function",
-    )
-    add("--data-dir", default="data", metavar="DIR", help="where downloads go (default: data)")
-    add("--out", metavar="DIR", help="folder of the run (default: runs/SEED beside this script)")
-    add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
-    add("--precision", choices=("fp32", "bf16"), default="fp32")
-    add("--epochs", type=_positive, metavar="N", help="length, instead of the one in config.toml")
-    add("--limit-batches", type=_positive, metavar="N", help="at most N steps an epoch, for trials")
-    add("--seed", type=int, default=0)
-    add("--deterministic", action="store_true", help="the same bits every time, on one device; slower")
-    add("--workers", type=_positive, default=2, metavar="N", help="threads that decode images (default: 2)")
-    add("--set", action="append", default=[], metavar="K=V", dest="settings", help="a setting of config.toml")
-    add("--restart", action="store_true", help="begin anew instead of continuing")
-    add("--keep", type=_positive, default=2, metavar="N", help="checkpoints that are kept (default: 2)")
-    add("--stop-after", type=_positive, metavar="N", help="save and leave after N steps; run again to go on")
-    add("--dry-run", action="store_true", help="everything once, small, in a folder that is thrown away")
-    add("--sync-bn", action="store_true", help="batch norm over the rows of all processes (torchrun)")
-    if model:
-        add(
-            "--model",
-            metavar="FILE",
-            help="the model.py to train (default: that of the run)",
-        )
-        add("--weights", metavar="FILE", help="weights to start from, .safetensors or .pt (default: none)")
-    else:
-        add("--compile", action="store_true", help="torch.compile, once a class of cells (minutes at first)")
-        add(
-            "--benchmark",
-            metavar="TABLE",
-            help="look every epoch's architecture up (nasdsl benchmark --help)",
-        )
-        add("--metric", metavar="NAME", help="the column of the table, if it has several")
-        add("--wandb", metavar="PROJECT", help="log to Weights & Biases, too; WANDB_MODE=offline to the disk")
-        add("--cuda-graph", action="store_true", help="record both steps once and replay them (CUDA)")
+    _add_shared(parser)
+    (_add_retraining if model else _add_search)(parser)
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         options = [o for action in parser._actions for o in action.option_strings]
@@ -85,10 +49,71 @@ def read_arguments(
     return args
 
 
+def _add_shared(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--data",
+        metavar="NAME",
+        help="digits, cifar10, imagefolder:PATH, pkg:function",
+    )
+    add("--data-dir", default="data", metavar="DIR", help="where downloads go (default: data)")
+    add("--out", metavar="DIR", help="folder of the run (default: runs/SEED beside this script)")
+    add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+    add("--precision", choices=("fp32", "bf16"), default="fp32")
+    add("--epochs", type=_positive, metavar="N", help="length, instead of the one in config.toml")
+    add("--limit-batches", type=_positive, metavar="N", help="at most N steps an epoch, for trials")
+    add("--seed", type=_seed, default=0)
+    add("--deterministic", action="store_true", help="the same bits every time, on one device; slower")
+    add("--workers", type=_positive, default=2, metavar="N", help="threads that decode images (default: 2)")
+    add("--set", action="append", default=[], metavar="K=V", dest="settings", help="a setting of config.toml")
+    add("--restart", action="store_true", help="begin anew instead of continuing")
+    add("--keep", type=_two_or_more, default=2, metavar="N", help="checkpoints that are kept (default: 2)")
+    add("--stop-after", type=_positive, metavar="N", help="save and leave after N steps; run again to go on")
+    add("--dry-run", action="store_true", help="everything once, small, in a folder that is thrown away")
+    add("--sync-bn", action="store_true", help="batch norm over the rows of all processes (torchrun)")
+
+
+def _add_retraining(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--model",
+        metavar="FILE",
+        help="the model.py to train (default: that of the run)",
+    )
+    add("--weights", metavar="FILE", help="weights to start from, .safetensors or .pt (default: none)")
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--compile", action="store_true", help="torch.compile, once a class of cells (minutes at first)")
+    add(
+        "--benchmark",
+        metavar="TABLE",
+        help="look every epoch's architecture up (nasdsl benchmark --help)",
+    )
+    add("--metric", metavar="NAME", help="the column of the table, if it has several")
+    add("--wandb", metavar="PROJECT", help="log to Weights & Biases, too; WANDB_MODE=offline to the disk")
+    add("--cuda-graph", action="store_true", help="record both steps once and replay them (CUDA)")
+
+
 def _positive(text: str) -> int:
     number = int(text) if text.isdecimal() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive integer")
+    return number
+
+
+def _two_or_more(text: str) -> int:
+    number = _positive(text)
+    if number < 2:
+        raise argparse.ArgumentTypeError("1 is not enough: one is whole while the other is written")
+    return number
+
+
+def _seed(text: str) -> int:
+    number = int(text) if text.isdecimal() and len(text) < 20 else -1
+    if not 0 <= number < 2**63:
+        raise argparse.ArgumentTypeError(f"{text} is not an integer from 0 to 2**63 - 1")
     return number
 
 
@@ -103,6 +128,8 @@ def read_config(path: Path, table: str, args: argparse.Namespace, rules: Mapping
         config = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise Mistake(f"{path}: {error}") from None
+    except RecursionError:
+        raise Mistake(f"{path}: lists or tables in it are too deep to be read") from None
     given: Table = {**config.get("data", {}), **config.get(table, {})}
     settings = _read_table(path, given, rules)
     for name in rules:
@@ -113,18 +140,25 @@ def read_config(path: Path, table: str, args: argparse.Namespace, rules: Mapping
     for text in args.settings:
         name, equals, value = text.partition("=")
         if not equals:
-            raise WrongUse(f"--set {text}: write --set NAME=VALUE")
+            raise _wrong(f"--set {text}: write --set NAME=VALUE")
         if name not in rules:
-            raise WrongUse(f"--set {text}: there is no setting `{name}`{close_to(name, rules)}")
+            raise _wrong(f"--set {text}: there is no setting `{name}`{close_to(name, rules)}")
         try:
             settings[name] = rules[name].read(value)
         except ValueError as error:
-            raise WrongUse(f"--set {text}: it must be {error}") from None
+            raise _wrong(f"--set {text}: it must be {error}") from None
     if args.data is not None:
         settings["name"] = args.data
     if args.epochs is not None:
         settings["epochs"] = args.epochs
     return settings
+
+
+def _wrong(text: str) -> WrongUse:
+    """What is wrong with the command line, which several processes have in common."""
+    wrong = WrongUse(text)
+    wrong.shared = True
+    return wrong
 
 
 def _read_table(path: Path, given: Table, rules: Mapping[str, Rule]) -> Table:

@@ -36,15 +36,17 @@ class WrongUse(Mistake):
     """The same, where the command line itself is wrong."""
 
     exit_code = 2
-    shared = True
 
 
 def rank_here() -> int:
     """The number of this process among those that `torchrun` started; 0 without it."""
-    return int(os.environ.get("RANK", "0"))
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return 0  # what else a shell or a queue calls RANK is not ours
+    rank = os.environ.get("RANK", "0")
+    return int(rank) if rank.isdecimal() else 0
 
 
-def complain(text: str, shared: bool = True) -> None:
+def complain(text: str, shared: bool = False) -> None:
     """Says what went wrong; of several processes that have all met it (`shared`) the first one does."""
     if rank_here() == 0 or not shared:
         print(text if rank_here() == 0 else f"rank {rank_here()}: {text}", file=sys.stderr, flush=True)
@@ -174,13 +176,24 @@ class Meter:
     run. A loss that is not finite is found when its group is read, and `flush` comes before every save, so
     a run that has diverged never overwrites a good checkpoint. The message names the tensors of `net` that
     are not finite.
+
+    Args:
+        precision: that of the run, for the cure.
     """
 
     def __init__(
-        self, sums: dict[str, list[float]], device: torch.device, net: nn.Module | None = None
+        self,
+        sums: dict[str, list[float]],
+        device: torch.device,
+        net: nn.Module | None = None,
+        precision: str = "",
     ) -> None:
         self.sums, self.net = sums, net
         self.shown: dict[str, float] = {}
+        self._new: dict[str, float] = {}
+        self._cure = "lower the learning rate"
+        if precision == "bf16":
+            self._cure += ", or use --precision fp32"
         self._group = 1 if device.type == "cpu" else 50
         self._waiting: list[tuple[str, int, Tensor]] = []
 
@@ -199,14 +212,18 @@ class Meter:
         for (name, step, _), value in zip(waiting, values, strict=True):
             if not math.isfinite(value):
                 mistake = Mistake(
-                    f"{name.replace('_', ' ')} is {value} at step {step}{not_finite(self.net)}: "
-                    "lower the learning rate, or use --precision fp32"
+                    f"{name.replace('_', ' ')} is {value} at step {step}{not_finite(self.net)}: {self._cure}"
                 )
                 mistake.shared = True  # losses are those of the whole batch
                 raise mistake
             total, count = self.sums.get(name, (0.0, 0))
             self.sums[name] = [total + value, count + 1]
-            self.shown[name] = value
+            self.shown[name] = self._new[name] = value
+
+    def new(self) -> dict[str, float]:
+        """What was read since this was asked last, by name."""
+        found, self._new = self._new, {}
+        return found
 
     def means(self) -> dict[str, float]:
         """The mean of what was read, by name."""

@@ -158,7 +158,10 @@ def load_data(
         train, test, flips = *_cifar10(root), True
     elif name.startswith("imagefolder:"):
         how = _Folder(declared, workers, loader, interpolation, notes, few)
-        train, test, flips = *how.load(Path(name.partition(":")[2])), True
+        try:
+            train, test, flips = *how.load(Path(name.partition(":")[2])), True
+        except OSError as error:  # of a file that cannot be read, which is none of the run's
+            raise Mistake(f"--data {name}: {error}") from None
         whole = how.whole
     elif ":" in name:
         train, test, flips = *_function(name), True
@@ -191,11 +194,15 @@ def load_data(
 
 
 def _few(labels: Tensor, count: int) -> Tensor:
-    """Indices of the first examples of every class, about `count` together."""
+    """Indices of the first examples of every class, `count` or a few more together, or all there are."""
     classes = int(labels.max()) + 1
     each = -(-count // classes)
-    parts = [(labels == label).nonzero().flatten()[:each] for label in range(classes)]
-    return torch.cat(parts).sort().values
+    taken = torch.zeros(len(labels), dtype=torch.bool)
+    for label in range(classes):
+        taken[(labels == label).nonzero().flatten()[:each]] = True
+    # Where classes are small others stand in for them.
+    taken[(~taken).nonzero().flatten()[: max(0, count - int(taken.sum()))]] = True
+    return taken.nonzero().flatten()
 
 
 def _refuse_unfinite(name: str, *splits: Split) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nasdsl.runtime.standalone.artefacts import RETRAINED, SEARCHED, left_in
 from nasdsl.runtime.standalone.basics import Mistake, raw, sha256_of
 
 LOCK = "nasdsl.lock"
@@ -21,8 +22,6 @@ FIRST_STEPS = 3
 """Steps whose losses and weights a digest is kept of."""
 
 _PACKAGES = ("torch", "torchvision", "numpy", "pillow", "nasdsl")
-_ALIVE = frozenset({LOCK, "timeline.jsonl", "report.html", "rank.json", "rank.jsonl"})
-"""Files that a finished run still changes, or that are made anew at any time."""
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -62,15 +61,9 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
     return found.hexdigest()
 
 
-def digests(folder: Path) -> dict[str, str]:
+def digests(folder: Path, known: tuple[str, ...] = SEARCHED + RETRAINED) -> dict[str, str]:
     """The files that a run has finished, by their path in its folder. Checkpoints have check sums inside."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        own = name.parts[0] not in ("tensorboard", "retrain", "wandb") and name.suffix not in (".pt", ".new")
-        if path.is_file() and own and name.name not in _ALIVE:
-            found[name.as_posix()] = sha256_of(path)
-    return found
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in left_in(folder, known)}
 
 
 def checksum_of(lock: Mapping[str, Any]) -> str:
@@ -98,6 +91,16 @@ def read_lock(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     raise Mistake(f"{path} cannot be read: run the script that wrote the folder again, it is written anew")
+
+
+def refuse_directory(folder: Path) -> None:
+    """Raises Mistake for a folder that `nasdsl compile` wrote: a run would take the place of its lock."""
+    try:
+        kind = json.loads((folder / LOCK).read_text("utf-8"))["kind"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return
+    if kind == "directory":
+        raise Mistake(f"{folder} is a compiled directory: name a folder of the run's own with --out DIR")
 
 
 def refuse_damaged(path: Path, cure: str) -> None:

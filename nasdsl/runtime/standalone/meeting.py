@@ -14,8 +14,10 @@ import torch.distributed as dist
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for the others before it counts them as lost."""
 
-LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")
-"""What of the environment makes a process one of several."""
+NEEDED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What of the environment one of several processes must find."""
+LAUNCHED = (*NEEDED, "TORCHELASTIC_RUN_ID")
+"""What of it makes a process one of several."""
 
 
 def connect(device: torch.device, rank: int, world: int) -> Any:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import errno
-import gc
 import hashlib
 import json
+import os
 import random
-import shutil
 import signal
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +18,8 @@ import numpy
 import torch
 
 from nasdsl.runtime.standalone.arguments import Table
-from nasdsl.runtime.standalone.basics import Meter, Mistake, complain, rank_here
+from nasdsl.runtime.standalone.artefacts import forget, known_of
+from nasdsl.runtime.standalone.basics import Meter, Mistake
 from nasdsl.runtime.standalone.checkpoint import Checkpoints, whole
 from nasdsl.runtime.standalone.lock import (
     FIRST_STEPS,
@@ -29,6 +28,8 @@ from nasdsl.runtime.standalone.lock import (
     digest_of,
     digests,
     environment,
+    read_lock,
+    refuse_directory,
     text_of_lock,
 )
 from nasdsl.runtime.standalone.team import ALONE, Team
@@ -92,17 +93,18 @@ class Run:
         self._meter: Meter | None = None
         self._stopping = False
         self._saved = self._stepped = time.monotonic()
-        if team.first:
-            folder.mkdir(parents=True, exist_ok=True)
-        if restart and team.first and not team.restarted:
-            self.checkpoints.remove()
-            for name in ("log.jsonl", "timeline.jsonl", LOCK):
-                (folder / name).unlink(missing_ok=True)
-            shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+        Run.latest = self
+        team.once(lambda: self._begin(restart and not team.restarted))
         for name in _SIGNALS:
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), self._on_signal)
-        Run.latest = self
+
+    def _begin(self, anew: bool) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        refuse_directory(self.folder)
+        if anew:
+            self.checkpoints.remove()
+            forget(self.folder, known_of(self.identity))
 
     def _on_signal(self, number: int, frame: object) -> None:
         self._stopping = True
@@ -120,15 +122,8 @@ class Run:
 
     def _read(self) -> Table | None:
         state = self.checkpoints.read()
-        if state is None:
-            return None
-        identity = state["identity"]
-        changed = [k for k in {**self.identity, **identity} if identity.get(k) != self.identity.get(k)]
-        if changed:
-            was = ", ".join(f"{k} was {identity.get(k)}, is {self.identity.get(k)}" for k in changed)
-            raise Mistake(
-                f"{self.folder} holds another run ({was}): --out DIR makes a new folder, --restart begins anew"
-            )
+        if state is not None:
+            refuse_another(self.folder, state["identity"], self.identity)
         return state
 
     def resume(self, parts: dict[str, Any]) -> Table:
@@ -139,6 +134,7 @@ class Run:
         self.parts = parts
         self.team.alike(self.identity)
         state = self.load()
+        self._mend_timeline()
         if state is None:
             self._event("started")
         else:
@@ -153,18 +149,33 @@ class Run:
             self._same_place(state["lock"])
             self._event("continued")
             print(f"continuing {self.folder} at epoch {self.at['epoch'] + 1}, step {self.at['step'] + 1}")
+        self.lock["files"] = self._files_before()
         self.write("log.jsonl", "".join(self._log))
         self._write_lock()
         return self.at
 
+    def _files_before(self) -> Table:
+        """The digests that a run keeps which had ended before: it is at its end, and comes to the same files."""
+        try:
+            lock = read_lock(self.folder) if self.team.first else None
+        except Mistake:
+            lock = None
+        files: Table = {} if lock is None else lock["files"]
+        ended = hashlib.sha256("".join(self._log).encode()).hexdigest() == files.get("log.jsonl")
+        return files if ended else {}
+
     def _same_place(self, before: Table) -> None:
         """Takes the lock that the run began with, and says where it goes on elsewhere."""
-        then, now = before.get("environment") or {}, self.lock.get("environment") or {}
+        environment = self.lock.get("environment") or {}
+        then, now = _surroundings(before), _surroundings(self.lock)
         self.lock = before
-        changed = [f"{k} was {then.get(k)}, is {now.get(k)}" for k in now if then.get(k) != now[k]]
+        changed = [k for k in now if then.get(k) != now[k]]
         if changed:
-            print(f"continuing elsewhere ({'; '.join(changed)}): the last bits of what follows may differ")
-            self.lock.setdefault("continued", []).append({**self._place(), "environment": now})
+            said = "; ".join(f"{k} was {then.get(k)}, is {now[k]}" for k in changed)
+            print(f"continuing elsewhere ({said}): the last bits of what follows may differ")
+            entry = {**self._place(), "environment": environment}
+            entry |= {name: now[name] for name in changed if name not in environment}
+            self.lock.setdefault("continued", []).append(entry)
 
     def _place(self) -> Table:
         return {"epoch": self.at["epoch"] + 1, "step": self.at["step"] + 1}
@@ -173,7 +184,8 @@ class Run:
 
     def meter(self, device: torch.device) -> Meter:
         """The meter of the run's losses. It is read before every save: a run that has diverged saves nothing."""
-        self._meter = Meter(self.at["sums"], device, self.parts.get("net"))
+        precision = str(self.identity.get("precision", ""))
+        self._meter = Meter(self.at["sums"], device, self.parts.get("net"), precision)
         return self._meter
 
     def save(self) -> None:
@@ -192,7 +204,7 @@ class Run:
             },
             "random": _random_state(self.team),
             "log": self._log,
-            "lock": self.lock,
+            "lock": {**self.lock, "files": {}},
         }
         self.checkpoints.write(state)
         self._event("saved")
@@ -204,7 +216,7 @@ class Run:
         self.taken += 1
         if self.at["step"]:
             self.steps.append(now - self._stepped)
-        if self.lock["first_steps"] is None and self.at["epoch"] == 0:
+        if self.lock["first_steps"] is None and self.at["step"]:
             self._first_step()
         due = self.team.first and now - self._saved > self.every
         ends = _KILLED if self._stopping else _ENDED if self.taken == self.stop_after else int(due)
@@ -213,6 +225,9 @@ class Run:
             self.save()
         if ends in (_KILLED, _ENDED):
             self._event("stopped")
+            self.team.most(
+                0
+            )  # a launcher that sees one leave may kill the others: not while the first one writes
             print(f"stopped and saved; run the same command again to continue ({self.folder})", flush=True)
             raise SystemExit(143 if ends == _KILLED else 0)
         self._stepped = time.monotonic()
@@ -220,14 +235,21 @@ class Run:
     def _first_step(self) -> None:
         """Keeps what the first steps came to; after the last of them their digest is in the lock."""
         first = self.at["first"]
-        if self._meter is not None and self.at["step"] == len(first) + 1:
+        if self._meter is not None:
             self._meter.flush()
-            first.append({name: float(value).hex() for name, value in self._meter.shown.items()})
+            first.append({name: float(value).hex() for name, value in self._meter.new().items()})
         if len(first) == FIRST_STEPS and "net" in self.parts:
             digest = hashlib.sha256(json.dumps(first).encode())
             digest.update(digest_of(self.parts["net"].state_dict()).encode())
             self.lock["first_steps"] = {"steps": len(first), "losses": first, "digest": digest.hexdigest()}
             self._write_lock()
+
+    def end_epoch(self, entry: Table) -> None:
+        """After an epoch: its line is in the log, its sums begin anew, and the run stands saved before the next."""
+        self.log(entry)
+        self.at["sums"].clear()
+        self.at.update(epoch=self.at["epoch"] + 1, step=0)
+        self.save()
 
     def step_seconds(self) -> float:
         """The median time of a step of this process, the first one left out."""
@@ -257,6 +279,16 @@ class Run:
         with (self.folder / "timeline.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry | place) + "\n")
 
+    def _mend_timeline(self) -> None:
+        """Drops lines that a crash cut short: the next one would be written behind them."""
+        path = self.folder / "timeline.jsonl"
+        if not self.team.first or not path.exists():
+            return
+        text = path.read_text("utf-8", errors="replace")
+        whole_lines = "".join(f"{line}\n" for line in text.split("\n") if _is_event(line))
+        if whole_lines != text:
+            self.write("timeline.jsonl", whole_lines)
+
     def write(self, name: str, text: str) -> Path:
         """Writes a text file of the run, whole or not at all; the first of several processes does."""
         path = self.folder / name
@@ -271,9 +303,32 @@ class Run:
 
     def finish(self) -> None:
         """The last thing that a run does, in one process: what it left is now known by its digests."""
-        self.lock["files"] = digests(self.folder)
+        self.lock["files"] = digests(self.folder, known_of(self.identity))
         self._write_lock()
         self._event("finished")
+
+
+def refuse_another(folder: Path, identity: Table, now: Table) -> None:
+    """Raises Mistake where the run that a folder holds is not the one that is to go on there."""
+    changed = [k for k in {**now, **identity} if identity.get(k) != now.get(k)]
+    if changed:
+        was = ", ".join(f"{k} was {identity.get(k)}, is {now.get(k)}" for k in changed)
+        raise Mistake(
+            f"{folder} holds another run ({was}): --out DIR makes a new folder, --restart begins anew"
+        )
+
+
+def _surroundings(lock: Table) -> Table:
+    """What a run does not depend on, but its last bits may."""
+    asked = bool((lock.get("arguments") or {}).get("deterministic", False))
+    return {**(lock.get("environment") or {}), "deterministic": asked}
+
+
+def _is_event(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def folder_of(args: argparse.Namespace, home: Path) -> Path:
@@ -292,7 +347,7 @@ def options_of(
     passing = ("restart", "keep", "stop_after", "dry_run", "out")
     given = {name: value for name, value in vars(args).items() if name not in passing}
     where = environment(device) | {"processes": team.world}
-    facts = {"arguments": given, "environment": where, "data": dict(data)}
+    facts = {"arguments": given, "environment": where, "data": dict(data), "cwd": os.getcwd()}
     return {"keep": args.keep, "stop_after": args.stop_after, "facts": facts, "team": team}
 
 
@@ -323,75 +378,3 @@ def _set_random_state(state: Table, team: Team = ALONE) -> None:
     random.setstate(state["python"])
     kind, keys, *rest = state["numpy"]
     numpy.random.set_state((kind, numpy.array(keys, dtype=numpy.uint32), *rest))
-
-
-# --- how a script ends ---------------------------------------------------------------
-
-_DISK = frozenset(
-    {
-        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
-        *(errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG),
-    }
-)
-
-
-def guarded(main: Callable[[], None], memory: Callable[[], str] | None = None) -> None:
-    """Runs a script's main: what a user can put right is one message and an exit code.
-
-    A Mistake has its own exit code, Ctrl-C 130, a full memory or a disk that takes no more 1.
-
-    Args:
-        memory: what to say of the memory that this run needs.
-    """
-    try:
-        main()
-    except Mistake as mistake:
-        complain(f"error: {mistake}", mistake.shared)
-        raise SystemExit(mistake.exit_code) from None
-    except KeyboardInterrupt:
-        complain("interrupted; run the same command again to continue from the last checkpoint")
-        raise SystemExit(130) from None
-    except (RuntimeError, MemoryError) as error:
-        if not _out_of_memory(error):
-            raise
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        # What the loop held is held by the traceback; the advice may need that memory.
-        error.__traceback__ = None
-    except OSError as error:
-        if error.errno not in _DISK:
-            raise
-        where = f"{error.filename} cannot be written" if error.filename else "a file cannot be written"
-        complain(f"error: {where}: {error.strerror}. {_disk_cure(error)}", shared=False)
-        raise SystemExit(1) from None
-    else:
-        return
-    _say_memory(said, memory)
-    raise SystemExit(1)
-
-
-def _disk_cure(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return "Make room, then run the same command again"
-    return "Make it writable and run the same command again, or choose another folder with --out"
-
-
-def _out_of_memory(error: Exception) -> bool:
-    kinds = (MemoryError, torch.OutOfMemoryError)
-    words = ("can't allocate memory", "not enough memory", "CUDA out of memory")
-    return isinstance(error, kinds) or any(word in str(error) for word in words)
-
-
-def _say_memory(said: str, memory: Callable[[], str] | None) -> None:
-    run = Run.latest
-    place = f" at epoch {run.at['epoch'] + 1}, step {run.at['step'] + 1}" if run is not None else ""
-    if run is not None:
-        run.parts.clear()
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    complain(f"error: out of memory{place}: {said}", shared=False)
-    if memory is not None and rank_here() == 0:
-        try:
-            complain(memory())
-        except (Mistake, RuntimeError, MemoryError):
-            complain("Make batch_size smaller, or use --precision bf16")

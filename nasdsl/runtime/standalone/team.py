@@ -17,13 +17,17 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from nasdsl.runtime.standalone.basics import Mistake, WrongUse, pick_device, rank_here, raw
-from nasdsl.runtime.standalone.meeting import connect
+from nasdsl.runtime.standalone.meeting import NEEDED, connect
 
 BUCKET = 2**25
 """Bytes that are averaged at once: a call costs time of its own."""
 
 STATISTICS = ("running_mean", "running_var")
 """Buffers that follow from the rows of a process."""
+
+
+RESTARTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
+"""How often `torchrun` has started its processes again, and SLURM a job: with the same command line."""
 
 
 class Team:
@@ -33,7 +37,8 @@ class Team:
     and gets everything back as it is.
 
     A batch belongs to all: of its rows process r of w has r, r + w, r + 2 w and so on, so that parts of a
-    batch (micro-batches, the first few images) are parts of the same rows whatever the number of processes.
+    batch (micro-batches of one size, the first few images) are parts of the same rows whatever the number of
+    processes.
 
     Gradients are averaged after a backward pass and not by DistributedDataParallel: that watches the backward
     pass of a fixed network, and a search differentiates through steps, switches parameters off, draws paths.
@@ -43,7 +48,7 @@ class Team:
         world: how many there are.
         local: the number of this process on its machine.
         device: what it computes on.
-        restarted: whether `torchrun` started the processes again after one failed.
+        restarted: whether `torchrun` started the processes again after one failed, or SLURM the job.
         joint: whether synchronised batch norms see the rows of all processes (`separate`).
     """
 
@@ -52,7 +57,8 @@ class Team:
     ) -> None:
         self.rank, self.world, self.local = rank, world, local
         self.device = device or torch.device("cpu")
-        self.restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+        counts = (os.environ.get(name, "0") for name in RESTARTS)
+        self.restarted = any(count.isdecimal() and int(count) > 0 for count in counts)
         self.joint = True
         self._host: Any = None
 
@@ -68,17 +74,21 @@ class Team:
             device: `auto`, `cpu` or `cuda`; a process that is alone may name one (`cuda:1`).
 
         Raises:
-            WrongUse: a device that is not there, or fewer than there are processes.
+            WrongUse: a device that is not there, or fewer than there are processes; an environment in which some
+                other launcher has said only half of it.
         """
-        world = int(os.environ.get("WORLD_SIZE", "1"))
+        world = _launched("WORLD_SIZE", 1)
         if world == 1:
             return cls(device=pick_device(device))
-        local = int(os.environ.get("LOCAL_RANK", "0"))
-        try:
-            found = cls._device(device, local)
-        except Mistake as mistake:
-            mistake.shared = False  # other machines may have what is not here
-            raise
+        missing = [name for name in NEEDED if name not in os.environ]
+        if missing:
+            raise WrongUse(
+                f"WORLD_SIZE is {world} and there is no {', '.join(missing)}: start several processes with torchrun "
+                "--nproc-per-node N search.py ..., or unset WORLD_SIZE for one"
+            )
+        _launched("RANK", 0)
+        local = _launched("LOCAL_RANK", 0)
+        found = cls._device(device, local)
         team = cls(rank_here(), world, local, found)
         team._host = team._call(lambda: connect(found, team.rank, world))
         if not team.first:
@@ -125,6 +135,8 @@ class Team:
         """What all processes do at once. Raises Mistake where one of them is gone."""
         try:
             return work()
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             said = str(error).splitlines()[0][:200]
             raise Mistake(
@@ -270,6 +282,28 @@ class Team:
             raise mistake
         return made
 
+    def each(self, make: Callable[[], Any]) -> Any:
+        """What every process makes for itself.
+
+        Raises:
+            Mistake: on every process where one of them meets one: its own, or that others have.
+        """
+        if self.world == 1:
+            return make()
+        made: Any = None
+        mistake: Mistake | None = None
+        try:
+            made = make()
+        except Mistake as found:
+            mistake = found
+        (failed,) = self.total(int(mistake is not None))
+        if mistake is not None:
+            mistake.shared = failed == self.world
+            raise mistake
+        if failed:
+            raise _of_all(f"{failed} of {self.world} processes cannot begin, and say why")
+        return made
+
     def in_turn(self, make: Callable[[], Any]) -> Any:
         """What each process makes, the first of every machine before the others: it may write files."""
         if self.world == 1 or self.local == 0:
@@ -355,6 +389,17 @@ def synced(module: nn.Module) -> Team | None:
     """The team whose rows a batch norm sees at the moment; None where it sees those of its own process."""
     team = getattr(module, "team", None)
     return team if isinstance(team, Team) and team.joint and team.world > 1 else None
+
+
+def _launched(name: str, default: int) -> int:
+    """A number of the environment that a launcher gives. Raises WrongUse for another word."""
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal() or (name == "WORLD_SIZE" and int(text) == 0):
+        raise WrongUse(
+            f"{name}={text} in the environment is no number of processes: start several with torchrun, "
+            "or unset it for one"
+        )
+    return int(text)
 
 
 def _of_all(text: str) -> Mistake:

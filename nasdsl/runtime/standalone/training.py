@@ -24,7 +24,7 @@ from nasdsl.runtime.standalone.basics import (
 from nasdsl.runtime.standalone.checkpoint import whole
 from nasdsl.runtime.standalone.data import DATA_RULES, Data, Stream, load_data, open_stream, prepare
 from nasdsl.runtime.standalone.draws import Draws
-from nasdsl.runtime.standalone.lock import refuse_damaged
+from nasdsl.runtime.standalone.lock import read_lock, refuse_damaged
 from nasdsl.runtime.standalone.recipe import (
     RECIPE_RULES,
     add_dropout,
@@ -58,6 +58,9 @@ RETRAIN_RULES = {
     **RECIPE_RULES,
 }
 """The tables [retrain] and [data] of config.toml."""
+
+RETRAIN = "retrain"
+"""The folder of a retraining in that of its search."""
 
 EVALUATED_EVERY = 10
 """Epochs between evaluations; the last epoch is always evaluated."""
@@ -216,6 +219,25 @@ def retrain_stream(data: Data, settings: dict[str, Any], seed: int, team: Team =
     return open_stream(data.train, data, size, seed, "retrain", cutout=cutout, team=team, **flags)
 
 
+def model_of(args: Any, home: Path) -> Path:
+    """The `model.py` to train: the one that is named, or that of the search in the folder of the run.
+
+    Raises:
+        Mistake: the search has not ended, or what it left was changed.
+    """
+    if args.model:
+        return Path(args.model)
+    folder = folder_of(args, home)
+    source, cure = folder / "model.py", "or train it as it is with --model"
+    refuse_damaged(source, f"Run search.py again to write it anew, {cure}")
+    lock = read_lock(folder)
+    if source.exists() and lock is not None and source.name not in lock["files"]:
+        raise Mistake(
+            f"{source} is of a search that has not ended: run search.py again, which goes on and writes it, {cure}"
+        )
+    return source
+
+
 def retrain(args: Any, settings: dict[str, Any], home: Path) -> None:
     """Trains a `model.py`, from scratch or from the weights given, evaluates it, writes its weights.
 
@@ -223,14 +245,11 @@ def retrain(args: Any, settings: dict[str, Any], home: Path) -> None:
         home: where the script lies, beside `runs`.
     """
     team = Team.start(args.device)
-    rehearsal = Rehearsal(args, settings)
-    folder = folder_of(args, home)
+    source = team.each(lambda: model_of(args, home))
+    rehearsal = Rehearsal(args, settings, home, within=RETRAIN)
     device = team.device
     seed_everything(args.seed, args.deterministic)
-    source = Path(args.model) if args.model else folder / "model.py"
-    if not args.model:
-        refuse_damaged(source, "Run search.py again to write it anew, or train it as it is with --model")
-    module = load_model(source)
+    module = team.each(lambda: load_model(source))
     how = args.data_dir, args.workers, settings["loader"], settings["interpolation"], rehearsal.few
     data = team.in_turn(lambda: load_data(settings["name"], module.INPUT, module.CLASSES, *how)).to(device)
     settings["loader"] = data.loader  # what auto came to is part of the run's identity
@@ -244,20 +263,39 @@ def retrain(args: Any, settings: dict[str, Any], home: Path) -> None:
     channels_last(net)
     if args.sync_bn:
         synchronise(net, team)
-    stream, draws = retrain_stream(data, settings, args.seed, team), Draws(team, args.seed)
+    stream = team.each(lambda: retrain_stream(data, settings, args.seed, team))
     add_dropout(net, module.CLASSES, settings["dropout"])
     optimizer = make_optimizer(net, settings)
     average = average_of(net, settings["ema_decay"])
     known = data.digests()
-    identity = {"model": file_digest(source), "seed": args.seed, **settings, "data": known}
+    identity = _identity_of(args, settings, source) | {"data": known}
+    options = options_of(args, device, known, team)
+    run = Run(folder_of(args, home) / RETRAIN, identity, args.restart, **options)
+    parts = {"net": net, "optimizer": optimizer, "stream": stream}
+    parts |= {} if average is None else {"average": average}
+    run.resume(parts)
+    train(run, data, args, settings)
+    if team.finish():
+        finish(net, None if average is None else average.module, data, run, args)
+    if team.first and rehearsal.on:
+        rehearsal.end(run, data, device)
+
+
+def _identity_of(args: Any, settings: dict[str, Any], source: Path) -> dict[str, Any]:
+    """What makes it the same retraining, without its data."""
+    identity = {"model": file_digest(source), "seed": args.seed, **settings}
     identity |= {"precision": args.precision, "limit_batches": args.limit_batches}
     identity["weights"] = file_digest(Path(args.weights)) if args.weights else None
     if args.sync_bn:
         identity["sync_bn"] = True
-    run = Run(folder / "retrain", identity, args.restart, **options_of(args, device, known, team))
-    parts = {"net": net, "optimizer": optimizer, "stream": stream}
-    parts |= {} if average is None else {"average": average}
-    at = run.resume(parts)
+    return identity
+
+
+def train(run: Run, data: Data, args: Any, settings: dict[str, Any]) -> None:
+    """The epochs of a run that was resumed, of which `run.parts` has the network, its stream and its optimiser."""
+    team, parts, at = run.team, run.parts, run.at
+    net, stream, optimizer, average = parts["net"], parts["stream"], parts["optimizer"], parts.get("average")
+    device, draws = team.device, Draws(team, args.seed)
     meter, progress = run.meter(device), Progress()
     steps, epochs = min(stream.batches, args.limit_batches or stream.batches), settings["epochs"]
     size = sum(p.numel() for p in net.parameters())
@@ -295,13 +333,7 @@ def retrain(args: Any, settings: dict[str, Any], home: Path) -> None:
                 )
                 shown += f", of the average {entry['average_accuracy']:.2%}"
         progress.line(shown)
-        run.log(entry)
-        at.update(epoch=epoch + 1, step=0)
-        run.save()
-    if team.finish():
-        finish(net, None if average is None else average.module, data, run, args)
-    if team.first and rehearsal.on:
-        rehearsal.end(run, data, settings, device)
+        run.end_epoch(entry)
 
 
 def training_step(
