@@ -42,8 +42,33 @@ def test_what_was_found(audit: ModuleType, found: list[object], code: int, says:
 
 
 @pytest.mark.parametrize("text", ["", "Traceback", "[]"])
-def test_a_service_out_of_reach_is_said_and_stops_nothing(audit: ModuleType, text: str) -> None:
-    assert audit.judged(text, "...\nConnectionError: no route") == (
+@pytest.mark.parametrize(
+    "last",
+    [
+        "ConnectionError: no route",
+        "ERROR:pip_audit._cli:Could not connect to PyPI's vulnerability feed",
+        "requests.exceptions.HTTPError: 404 Client Error: Not Found for url: https://index/pypi/a/1/json",
+        "urllib3: Failed to establish a new connection: [Errno 111] Connection refused",
+    ],
+)
+def test_a_service_out_of_reach_is_said_and_stops_nothing(audit: ModuleType, text: str, last: str) -> None:
+    assert audit.judged(text, f"...\n{last}") == (
         0,
-        ["NOT AUDITED: the advisory service could not be asked (ConnectionError: no route)"],
+        [f"NOT AUDITED: the advisory service could not be asked ({last})"],
     )
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        "",
+        "/usr/bin/python: No module named pip_audit",
+        "ERROR:pip_audit._cli:invalid requirements input: constraints.txt",
+        "pip_audit: error: unrecognized arguments: --no-deps",
+        "Traceback (most recent call last):\nKeyError: 'vulns'",
+    ],
+)
+def test_an_audit_that_failed_by_itself_stops(audit: ModuleType, trouble: str) -> None:
+    code, lines = audit.judged("", trouble)
+    assert code == 1
+    assert "the audit itself failed" in lines[0]
