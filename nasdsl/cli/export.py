@@ -101,6 +101,10 @@ def _of_run(args: argparse.Namespace) -> tuple[Space, Architecture]:
     folder = Path(args.run)
     space = program_of(folder, args.allow_python).space
     given = {**space.checked.given, **assignments("--param", args.param)}
+    if "allow_python" in given:
+        raise CommandLineError(
+            "a parameter called allow_python cannot be set: that is the option --allow-python"
+        )
     named = opening.load(args.file, allow_python=args.allow_python, **given)
     if named.fingerprint != space.fingerprint:
         raise UserError.plain(

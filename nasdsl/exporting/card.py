@@ -6,10 +6,15 @@ needs nothing of this package.
 
 from __future__ import annotations
 
+import ast
 import json
+import keyword
 import platform
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -59,14 +64,15 @@ def card(
         files: that were written, the main file of a format before what belongs to it.
         licence: the user's, by name.
     """
+    modules = imported(space.model_source(arch) if carried is None else carried.source)
     parts = [
         [f"# A network of the space `{space.name}`", "", MARK],
-        [_introduction(space, files)],
+        [_introduction(space, files, modules)],
         _figures(space, arch, carried),
         ["## Architecture", "", *_architecture(space, arch)],
         ["## Input", "", *_input(space, arch, carried)],
         ["## Weights", "", *_weights(carried)],
-        ["## Use", "", *_use(arch_shape(space, arch), files, carried is not None)],
+        ["## Use", "", *_use(arch_shape(space, arch), files, carried is not None, modules)],
         ["## Files", "", *_files(files)],
         ["## Written with", "", *_versions(files)],
         [
@@ -83,10 +89,35 @@ def arch_shape(space: Space, arch: Architecture) -> tuple[int, ...]:
     return tuple(d.settle(arch.choices).evaluate({}) for d in space.checked.input.dims)
 
 
-def _introduction(space: Space, files: Sequence[Written]) -> str:
+def imported(source: str) -> dict[str, str]:
+    """The modules of `use python` that the text of a network imports, with the SHA-256 of their files.
+
+    The digest is "" where the file is not known. They were imported when the network was made.
+    """
+    statements = [node for node in ast.parse(source).body if isinstance(node, ast.Import)]
+    names = [alias.name for node in statements for alias in node.names]
+    known = {"torch", *sys.stdlib_module_names}
+    return {name: _digest(name) for name in names if name.partition(".")[0] not in known}
+
+
+def _digest(module: str) -> str:
+    path = getattr(sys.modules.get(module), "__file__", None)
+    try:
+        return "" if path is None else sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _introduction(space: Space, files: Sequence[Written], modules: Mapping[str, str]) -> str:
     about = f": {space.checked.doc.rstrip('.')}" if space.checked.doc else ""
     kinds = ", ".join(dict.fromkeys(f.format.what for f in files))
-    return f"One architecture of the search space `{space.name}`{about}. Here as {kinds}; using it takes no nasdsl."
+    own = ", ".join(f"`{name}`" for name in modules)
+    source = any(f.format.name == "py" for f in files)
+    takes = f", the Python source takes {own} besides" if modules and source else ""
+    return (
+        f"One architecture of the search space `{space.name}`{about}. Here as {kinds}; using it takes no nasdsl"
+        f"{takes}."
+    )
 
 
 def _figures(space: Space, arch: Architecture, carried: Carried | None) -> list[str]:
@@ -119,11 +150,12 @@ def _architecture(space: Space, arch: Architecture) -> list[str]:
 
 def _input(space: Space, arch: Architecture, carried: Carried | None) -> list[str]:
     image = space.checked.input.layout == "image"
-    unit = "Pixels from 0 to 1 (bytes divided by 255)" if image else "Features"
+    unit = "Pixels from 0 to 1" if image else "Features"
     each = "channel" if image else "feature"
     scaled = f"{unit}, minus the mean and divided by the deviation of the training data, by {each}"
     if carried is None or carried.mean is None or carried.std is None:
         return [f"{scaled}. The two are not recorded: take them from what the network is trained on."]
+    before = ["", f"Before that, in training: {'; '.join(carried.notes)}."] if carried.notes else []
     return [
         f"{scaled}:",
         "",
@@ -131,6 +163,7 @@ def _input(space: Space, arch: Architecture, carried: Carried | None) -> list[st
         f"mean = {_rounded(carried.mean)}",
         f"std = {_rounded(carried.std)}",
         "```",
+        *before,
     ]
 
 
@@ -144,21 +177,36 @@ def _weights(carried: Carried | None) -> list[str]:
     return list(carried.origin)
 
 
-def _use(shape: Sequence[int], files: Sequence[Written], weighed: bool) -> list[str]:
+def _use(
+    shape: Sequence[int], files: Sequence[Written], weighed: bool, modules: Mapping[str, str]
+) -> list[str]:
     lines = []
     for file in files:
         if file.name.endswith(".safetensors"):
             continue
         needs = file.format.needs if weighed else ("torch",)
+        source = file.format.name == "py"
+        own = [f"`{name}`" for name in modules] if source else []
+        lines += [f"`{file.name}` needs {', '.join([*needs, *own])}:", ""]
+        lines += [_of_python(modules), ""] if own else []
         lines += [
-            f"`{file.name}` needs {', '.join(needs)}:",
-            "",
             "```python",
             *_lines(file, files, shape, weighed),
             "```",
             "",
         ]
     return lines[:-1]
+
+
+def _of_python(modules: Mapping[str, str]) -> str:
+    known = [
+        f"`{name}` (SHA-256 of its file {digest})" if digest else f"`{name}`"
+        for name, digest in modules.items()
+    ]
+    return (
+        f"It imports {', '.join(known)}: operations in Python of the space, which are not among these files. Pass "
+        "them on, too, where Python finds them; loading the network runs their code."
+    )
 
 
 def _lines(file: Written, files: Sequence[Written], shape: Sequence[int], weighed: bool) -> list[str]:
@@ -179,7 +227,7 @@ def _lines(file: Written, files: Sequence[Written], shape: Sequence[int], weighe
             f"{OUTPUT} = net(torch.zeros({size}))",
         ]
     module = file.name.removesuffix(".py")
-    named = file.name.endswith(".py") and module.isidentifier()
+    named = file.name.endswith(".py") and module.isidentifier() and not keyword.iskeyword(module)
     weights = next((f.name for f in files if f.format is file.format and f is not file), None)
     loads = weights is not None and weighed
     return [

@@ -2,12 +2,12 @@
 
 Takes functions from an input to logits, returns the largest difference. Invariant: a difference is relative to
 the largest logit where that is above one and absolute below, so that one bound serves every scale; what is not
-finite on one side only, or has another shape, differs without bound.
+finite on one side only, or not in the same way, or has another shape, differs without bound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _between(one: torch.Tensor, other: torch.Tensor) -> float:
     import torch
 
     finite = torch.isfinite(one)
-    if one.shape != other.shape or not torch.equal(finite, torch.isfinite(other)):
+    if one.shape != other.shape or not torch.equal(_kinds(one), _kinds(other)):
         return float("inf")
     one, other = one[finite], other[finite]
     if one.numel() == 0:
@@ -57,4 +57,26 @@ def _between(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).abs().max()) / max(1.0, float(one.abs().max()))
 
 
-__all__ = ["BATCHES", "FLOAT32", "FLOAT64", "difference", "inputs"]
+def _kinds(values: torch.Tensor) -> torch.Tensor:
+    """Of every number whether it is finite (0), no number (2), or which infinity (1, -1)."""
+    import torch
+
+    infinite = torch.where(torch.isinf(values), values.sign(), torch.zeros_like(values))
+    return torch.where(torch.isnan(values), torch.full_like(values, 2), infinite)
+
+
+def is_finite(
+    expected: Computes, state: Mapping[str, torch.Tensor], examples: Sequence[torch.Tensor]
+) -> bool:
+    """Whether a network has outputs and tensors that can be compared: none of its tensors holds what is no number, and
+    some output is finite.
+    """
+    import torch
+
+    if any(t.is_floating_point() and not bool(torch.isfinite(t).all()) for t in state.values()):
+        return False
+    with torch.no_grad():
+        return any(bool(torch.isfinite(expected(x)).any()) for x in examples)
+
+
+__all__ = ["BATCHES", "FLOAT32", "FLOAT64", "difference", "inputs", "is_finite"]

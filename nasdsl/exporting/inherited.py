@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +60,7 @@ class Inherited:
     def words(self) -> tuple[str, ...]:
         """What was compared and what is inherited, sentence by sentence."""
         if self.difference is None:
-            first = f"Not compared with the supernet, which has no such point: {self.uncompared}."
+            first = not_compared(self.uncompared)
         else:
             # The figure itself differs from machine to machine; the record of a run has it.
             first = (
@@ -73,12 +73,23 @@ class Inherited:
             return first, f"What both have was handed on to {_TRAINED} by name."
         if self.same:
             return first, f"{_TRAINED} computes the same."
-        parts = [
-            f"{what} {_listed(names)}"
-            for names, what in ((self.fresh, "it begins afresh with"), (self.left, "it has no place for"))
-            if names
-        ]
-        return first, f"{_TRAINED} is normalised otherwise and does not compute the same: {', '.join(parts)}."
+        return first, not_the_same(self.fresh, self.left)
+
+
+def not_compared(why: str) -> str:
+    """That the supernet has no such point."""
+    return f"Not compared with the supernet, which has no such point: {why}."
+
+
+def not_the_same(fresh: Sequence[str], left: Sequence[str]) -> str:
+    """That `model.py` is another function than what the supernet computes; the tensors as of `Inherited`."""
+    parts = [
+        f"{what} {_listed(names)}"
+        for names, what in ((fresh, "it begins afresh with"), (left, "it has no place for"))
+        if names
+    ]
+    said = f": {', '.join(parts)}" if parts else ""
+    return f"{_TRAINED} is normalised otherwise and does not compute the same{said}."
 
 
 def shown(difference: float) -> str:
@@ -86,7 +97,7 @@ def shown(difference: float) -> str:
     return f"{difference:.0e}" if difference else "0"
 
 
-def _listed(names: tuple[str, ...]) -> str:
+def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return f"{names[0]}{more}"
 
@@ -203,10 +214,20 @@ def write_inherited(
         "unfit": made.unfit,
         "mean": data.mean.flatten().tolist(),
         "std": data.std.flatten().tolist(),
+        "notes": data.notes,
     }
     with whole(target / RECORD) as new:
         new.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     return None if made.network is None else save_weights(made.network, target)
 
 
-__all__ = ["FOLDER", "RECORD", "Inherited", "inherited", "shown", "write_inherited"]
+__all__ = [
+    "FOLDER",
+    "RECORD",
+    "Inherited",
+    "inherited",
+    "not_compared",
+    "not_the_same",
+    "shown",
+    "write_inherited",
+]

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from nasdsl.errors import InternalError, UserError
-from nasdsl.exporting.inherited import RECORD, Inherited, inherited
-from nasdsl.records import read_record
+from nasdsl.exporting.card import arch_shape
+from nasdsl.exporting.claims import STATISTICS, Claims, claims_of, of_the_run
+from nasdsl.exporting.inherited import Inherited, inherited
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 
 TRAINED_FORM = "as it is trained"
 SEARCHED_FORM = "as the supernet computes it"
-_STATISTICS = (
-    "Statistics of batch norm are those of the search, of all architectures that it mixed or drew: what the "
-    "network reaches alone shows after training it on, or after a pass over training data in training mode."
-)
 
 
 @attrs.frozen
@@ -42,6 +39,7 @@ class Carried:
         form: which of the two forms of an architecture it is.
         mean, std: of the data that it was trained on, a value for each channel or feature; None where unknown.
         accuracy: on the test set, 0 to 1, and on how many examples; None where unknown.
+        notes: what was done to the data before, such as resizing.
     """
 
     module: nn.Module
@@ -51,6 +49,7 @@ class Carried:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     accuracy: tuple[float, int] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def fresh(space: Space, arch: Architecture, seed: int) -> Carried:
@@ -82,7 +81,7 @@ def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
 def from_file(space: Space, arch: Architecture, path: Path) -> Carried:
     """The weights of a file, as retrain.py or a search of single paths wrote it.
 
-    What lies beside it (`result.json`, the lock of the run, the record of a search) says what they reached.
+    What the run around it says of it (`nasdsl.exporting.claims`) is on the card, too.
 
     Raises:
         UserError: NAS802 for a file that cannot be read, or is of another network.
@@ -97,25 +96,13 @@ def from_file(space: Space, arch: Architecture, path: Path) -> Carried:
         cure = "the architecture and the parameters of the space must be those that the weights are of"
         raise UserError.plain("NAS802", str(problem), help=cure if other else None) from None
     digest = sha256(path.read_bytes()).hexdigest()
-    origin = [f"Those of the file `{path.name}` (SHA-256 {digest})."]
-    result, lock, record = (_beside(path, name) for name in ("result.json", "nasdsl.lock", RECORD))
-    statistics = record or result
-    accuracy = None
-    if result:
-        key = "last_step_accuracy" if path.stem == "last_step" else "test_accuracy"
-        if key in result:
-            accuracy = (float(result[key]), int(result["examples"]))
-        origin.append(_trained(lock))
-    elif record:
-        origin += ["They are those of a supernet, not trained on since.", _STATISTICS]
-    return Carried(
-        net,
-        space.model_source(arch),
-        tuple(origin),
-        mean=_numbers(statistics.get("mean")),
-        std=_numbers(statistics.get("std")),
-        accuracy=accuracy,
-    )
+    known = claims_of(path, arch_shape(space, arch)[0])
+    origin = (f"Those of the file `{path.name}` (SHA-256 {digest}).", *known.words)
+    return _with(Carried(net, space.model_source(arch), origin), known)
+
+
+def _with(carried: Carried, known: Claims) -> Carried:
+    return attrs.evolve(carried, mean=known.mean, std=known.std, accuracy=known.accuracy, notes=known.notes)
 
 
 def _load(net: nn.Module, path: Path) -> None:
@@ -130,34 +117,6 @@ def _load(net: nn.Module, path: Path) -> None:
             headed = type(net)(auxiliary=True)
     load_weights(headed, path)
     net.load_state_dict(_plain(headed.state_dict()))
-
-
-def _trained(lock: Mapping[str, Any]) -> str:
-    """What the lock of a training says of it, as a sentence."""
-    known = _words(lock, data="on", epochs="epochs", seed="seed")
-    return f"Trained by retrain.py: {', '.join(known)}." if known else "Trained by retrain.py."
-
-
-def _words(lock: Mapping[str, Any], **names: str) -> list[str]:
-    """Arguments of a run that its lock names, each behind its word."""
-    arguments = lock.get("arguments")
-    if not isinstance(arguments, dict):
-        return []
-    return [f"{word} {arguments[name]}" for name, word in names.items() if arguments.get(name) is not None]
-
-
-def _beside(path: Path, name: str) -> dict[str, Any]:
-    """The record of a name beside a file; {} where there is none."""
-    try:
-        found: dict[str, Any] = read_record(path.parent / name, dict)
-    except (OSError, ValueError):
-        return {}
-    return found
-
-
-def _numbers(values: Any) -> tuple[float, ...] | None:
-    numbers = isinstance(values, list) and all(type(v) in (int, float) for v in values)
-    return tuple(float(v) for v in values) if numbers and values else None
 
 
 def from_run(program: Program, arch: Architecture, folder: Path) -> Carried:
@@ -175,20 +134,20 @@ def from_run(program: Program, arch: Architecture, folder: Path) -> Carried:
     from nasdsl.compiler import search_source
 
     try:
-        made = inherited(program, arch, load_file(folder / "supernet.safetensors"))
+        state = load_file(folder / "supernet.safetensors")
+        program.supernet().load_state_dict(state)
     except (RuntimeError, SafetensorError, OSError):
         raise UserError.plain(
             "NAS802",
             f"the weights of {folder} are not those of this supernet",
             help="compile and search anew",
         ) from None
-    found = _beside(folder / "inherited" / RECORD, RECORD)
-    method = program.compilation.method.name
-    known = _words(_beside(folder / "nasdsl.lock", "nasdsl.lock"), data="on", seed="seed")
-    search = ", ".join(("a search", f"method `{method}`", *known))
+    made = inherited(program, arch, state)
+    known = of_the_run(folder, arch_shape(program.space, arch)[0])
+    search = ", ".join(("a search", f"method `{program.compilation.method.name}`", *known.words))
     origin = (
         f"Those that the supernet of {search} has for this architecture; not trained on since.",
-        _STATISTICS,
+        STATISTICS,
         *made.words,
     )
     if made.searched is not None and not made.same:
@@ -198,7 +157,7 @@ def from_run(program: Program, arch: Architecture, folder: Path) -> Carried:
         carried = Carried(made.network, program.model_source(arch), origin)
     else:
         raise InternalError(f"export: neither form of {arch.to_json()} takes the weights of its supernet")
-    return attrs.evolve(carried, mean=_numbers(found.get("mean")), std=_numbers(found.get("std")))
+    return _with(carried, known)
 
 
 __all__ = [

@@ -7,8 +7,7 @@ that computes something else is never left behind.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,9 +18,11 @@ import attrs
 from nasdsl.api import Space
 from nasdsl.diagnostics import did_you_mean
 from nasdsl.errors import UserError
-from nasdsl.exporting.card import Written, arch_shape, card, replaceable
-from nasdsl.exporting.equality import FLOAT32, difference, inputs
+from nasdsl.exporting.card import Written, arch_shape
+from nasdsl.exporting.card import card as write_card
+from nasdsl.exporting.equality import FLOAT32, difference, inputs, is_finite
 from nasdsl.exporting.formats import FORMATS, Format, Network, weights_of
+from nasdsl.exporting.places import move, refuse_taken, refuse_weights_beside, targets_of
 from nasdsl.exporting.weights import Carried, fresh, from_file, from_module, from_run
 from nasdsl.space.architecture import Architecture
 
@@ -71,12 +72,16 @@ def export(
         allow_python: whether the space of a run may import what its `use python` names.
 
     Raises:
-        UserError: NAS801 for what cannot be exported, would be written over its own weights, or differs when it is
-            run again; NAS802 for weights of another network; NAS005 for files that cannot be read or written;
-            NAS607 for a run that cannot be used.
+        UserError: NAS801 for what cannot be exported, would be written over what it is made of or over a file of a
+            run, or differs when it is run again; NAS802 for weights of another network, or that are no finite
+            numbers; NAS005 for files that cannot be read or written; NAS607 for a run that cannot be used.
     """
     target = Path(path)
     wanted = _formats([format] if isinstance(format, str) else list(format))
+    if isinstance(weights, bool):
+        raise UserError.plain(
+            "NAS801", f"weights={weights} is no seed", help="a seed is an integer, such as 0"
+        )
     if weights is None and [f.name for f in wanted] != ["py"]:
         raise UserError.plain(
             "NAS801",
@@ -85,36 +90,32 @@ def export(
         )
     for each in wanted:
         each.ready()
-    _refuse_over(target, wanted, weights)
+    targets = targets_of(target, wanted, weights is not None)
+    page = None if card is None else target.parent / card
+    refuse_taken(targets, page, weights)
     arch = space.architecture(arch.choices)
     carried = None if weights is None else _carried(space, arch, weights, allow_python)
-    page = None if card is None else target.parent / card
-    if page is not None:
-        _refuse_own(page)
+    if carried is None:
+        refuse_weights_beside(targets["py"][0], space.model_source(arch))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".export-", dir=target.parent) as folder:
-            return _write(space, arch, carried, wanted, Path(folder), target, page, licence)
+            files = _made(
+                space, arch, carried, {FORMATS[n]: Path(folder) / p[0].name for n, p in targets.items()}
+            )
+            text = None if page is None else write_card(space, arch, carried, files, licence)
+            paths = tuple(target.parent / f.name for f in files)
+            move([Path(folder) / f.name for f in files], paths, text, page)
     except OSError as problem:
         raise UserError.plain(
             "NAS005", f"{target} cannot be written: {problem.strerror or problem}"
         ) from None
-
-
-def _refuse_over(target: Path, wanted: Sequence[Format], weights: Source | None) -> None:
-    """What is exported never takes the place of the weights that it is made of."""
-    if not isinstance(weights, (str, Path)) or not Path(weights).is_file():
-        return
-    written = [target.with_name(target.stem + f.suffix) for f in wanted]
-    written += [weights_of(path) for path, f in zip(written, wanted, strict=True) if f.name == "py"]
-    for made in written:
-        if made.exists() and made.samefile(weights):
-            raise UserError.plain(
-                "NAS801", f"{made} holds the weights that are exported", help="-o names another file"
-            )
+    return Exported(paths, page, {f.format.name: f.difference for f in files if f.difference is not None})
 
 
 def _formats(names: Sequence[str]) -> list[Format]:
+    if not names:
+        raise UserError.plain("NAS801", "no format is named", help=f"formats: {', '.join(FORMATS)}")
     for name in names:
         if name not in FORMATS:
             raise UserError.plain(
@@ -146,67 +147,42 @@ def _carried(space: Space, arch: Architecture, weights: Source, allow_python: bo
     return from_run(program, arch, path)
 
 
-def _refuse_own(page: Path) -> None:
-    """A page that no export wrote is somebody's own."""
-    try:
-        text = page.read_text("utf-8") if page.exists() else None
-    except (OSError, ValueError):
-        text = ""
-    if text is not None and not replaceable(text):
-        raise UserError.plain(
-            "NAS801",
-            f"{page} is there and was not written by an export: it stays",
-            help="--card FILE puts the card elsewhere, --no-card leaves it out",
-        )
-
-
-def _write(
-    space: Space,
-    arch: Architecture,
-    carried: Carried | None,
-    wanted: Sequence[Format],
-    folder: Path,
-    target: Path,
-    page: Path | None,
-    licence: str | None,
-) -> Exported:
-    """Writes and compares everything in `folder`, then moves it to where it is wanted."""
-    stem = target.name.removesuffix(
-        next((f.suffix for f in FORMATS.values() if target.suffix == f.suffix), "")
-    )
-    names = {f.name: stem + f.suffix for f in wanted}
+def _made(
+    space: Space, arch: Architecture, carried: Carried | None, wanted: Mapping[Format, Path]
+) -> list[Written]:
+    """Writes every format to its path and compares it; the weights of a Python file follow it."""
+    if carried is None:
+        ((form, path),) = wanted.items()
+        path.write_text(space.model_source(arch), "utf-8", newline="\n")
+        return [_written(path, form, None)]
+    network = _network(space, arch, carried)
     files: list[Written] = []
-    for each in wanted:
-        path = folder / names[each.name]
-        if carried is None:
-            path.write_text(space.model_source(arch), "utf-8", newline="\n")
-            files.append(_written(path, each, None))
-            continue
-        far = _checked(each, _network(space, arch, carried), path)
-        files.append(_written(path, each, far))
-        if each.name == "py":
-            files.append(_written(weights_of(path), each, far))
-    text = card(space, arch, carried, files, licence)
-    paths = [target.parent / f.name for f in files]
-    for file, path in zip(files, paths, strict=True):
-        os.replace(folder / file.name, path)
-    if page is not None:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(text, "utf-8", newline="\n")
-    return Exported(
-        tuple(paths), page, {f.format.name: f.difference for f in files if f.difference is not None}
-    )
+    for form, path in wanted.items():
+        far = _checked(form, network, path)
+        files.append(_written(path, form, far))
+        if form.name == "py":
+            files.append(_written(weights_of(path), form, far))
+    return files
 
 
 def _network(space: Space, arch: Architecture, carried: Carried) -> Network:
-    module = carried.module.float().cpu().eval()
+    import torch
+
+    module, shape = carried.module.float().cpu().eval(), arch_shape(space, arch)
+    if not is_finite(module, module.state_dict(), inputs(shape, torch.float32)):
+        raise UserError.plain(
+            "NAS802",
+            "the network has no outputs that could be compared: its weights, or all that it computes, are no finite "
+            "numbers",
+            help="take weights of before the training diverged",
+        )
     facts = {
         "space": space.name,
         "fingerprint": space.fingerprint,
         "architecture": arch.to_json(),
         "weights": " ".join(carried.origin),
     }
-    return Network(module, carried.source, arch_shape(space, arch), facts)
+    return Network(module, carried.source, shape, facts)
 
 
 def _checked(each: Format, network: Network, path: Path) -> float:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -156,17 +157,48 @@ def test_a_missing_package_is_named_with_its_cure(
     assert list(tmp_path.iterdir()) == []
 
 
+RESULT: dict[str, Any] = {
+    "test_accuracy": 0.925,
+    "last_step_accuracy": 0.9,
+    "examples": 360,
+    "mean": [0.5] * 8,
+    "std": [0.25] * 8,
+}
+
+
+def write_run(run: Path, state: dict[str, torch.Tensor], result: object = RESULT, **identity: object) -> Path:
+    """What a retraining leaves that an export reads; returns its weights."""
+    run.mkdir()
+    for name in ("weights", "last_step"):
+        save_file(state, run / f"{name}.safetensors")
+    (run / "result.json").write_text(json.dumps(result))
+    lock = {
+        "format": 1,
+        "kind": "run",
+        "identity": {
+            "name": "own:data",
+            "seed": 4,
+            "epochs": 9,
+            "limit_batches": None,
+            "weights": None,
+            **identity,
+        },
+        "arguments": {"data": None, "epochs": None, "seed": 4, "weights": "far/away.safetensors"},
+        "environment": {},
+        "data": {},
+        "first_steps": None,
+        "files": {p.name: sha256(p.read_bytes()).hexdigest() for p in run.iterdir()},
+    }
+    (run / "nasdsl.lock").write_text(text_of_lock(lock))
+    return run / "weights.safetensors"
+
+
 def test_weights_of_retraining_say_what_they_reached(
     space: Space, arch: Architecture, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "retrain"
-    run.mkdir()
     net = space.network(arch, seed=7)
-    save_file(net.state_dict(), run / "weights.safetensors")
-    result = {"test_accuracy": 0.925, "examples": 360, "mean": [0.5] * 8, "std": [0.25] * 8}
-    (run / "result.json").write_text(json.dumps(result))
-    lock = {"kind": "run", "files": {}, "arguments": {"data": "own:data", "epochs": 9, "seed": 4}}
-    (run / "nasdsl.lock").write_text(text_of_lock(lock))
+    write_run(run, net.state_dict())
     target = tmp_path / "out" / "net.py"
     words = [*WORDS, "--arch", arch.to_json(), "--weights", str(run / "weights.safetensors")]
     code, out, err = command(capsys, *words, "-o", str(target))
@@ -178,7 +210,7 @@ def test_weights_of_retraining_say_what_they_reached(
     ]
     card = (target.parent / "MODEL.md").read_text("utf-8")
     assert "| test accuracy | 92.50% of 360 examples |" in card
-    assert "Trained by retrain.py: on own:data, epochs 9, seed 4." in card
+    assert "Trained by retrain.py: from scratch, on own:data, seed 4, epochs 9." in card
     assert "mean = [0.5, 0.5" in card
     assert sha256((run / "weights.safetensors").read_bytes()).hexdigest() in card
     assert load_file(target.with_suffix(".safetensors")).keys() == net.state_dict().keys()
@@ -259,6 +291,8 @@ def test_what_is_not_finite_or_of_another_shape_differs() -> None:
     assert difference(lambda x: x, lambda x: x, examples) == 0.0
     assert difference(lambda x: x, lambda x: x * float("nan"), examples) == float("inf")
     assert difference(lambda x: x / 0, lambda x: x / 0, examples) == 0.0
+    assert difference(lambda x: x / 0, lambda x: -x / 0, examples) == float("inf")
+    assert difference(lambda x: x / 0, lambda x: x * float("nan"), examples) == float("inf")
     assert difference(lambda x: x, lambda x: x[:, :2], examples) == float("inf")
     assert difference(lambda x: x * 100, lambda x: x * 101, examples) == pytest.approx(0.01)
 
