@@ -70,6 +70,11 @@ def check(one: dict[str, Any], made: dict[str, Any], below: str = "") -> None:
     assert locks[0]["first_steps"]["steps"] == 3
     names = set(locks[0]["files"])
     assert names >= ({"log.jsonl", "weights.safetensors"} if below else {"log.jsonl", "model.py"})
+    if not below:  # what a search leaves is known by name
+        left = {p.relative_to(killed).as_posix() for p in killed.rglob("*") if p.is_file()}
+        known = names | {"nasdsl.lock", "timeline.jsonl", "report.html"}
+        others = {name for name in left - known if not name.startswith(("checkpoint", "tensorboard/"))}
+        assert not others
     for name in names:  # the digests are of what is there
         assert (whole / name).read_bytes() == (killed / name).read_bytes(), name
     states = [torch.load(f / "checkpoint.pt", weights_only=True) for f in (whole, killed)]

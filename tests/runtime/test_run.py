@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -32,7 +33,7 @@ from nasdsl.runtime.standalone.basics import (
     seed_everything,
 )
 from nasdsl.runtime.standalone.checkpoint import Checkpoints
-from nasdsl.runtime.standalone.data import Data, Split, Stream
+from nasdsl.runtime.standalone.data import Data, Split, Stream, load_data
 from nasdsl.runtime.standalone.ending import guarded
 from nasdsl.runtime.standalone.run import Run
 from nasdsl.runtime.standalone.training import RETRAIN_RULES
@@ -61,6 +62,9 @@ def handlers() -> Iterator[None]:
         (["--precision", "fp16"], "fp16"),
         (["something"], "unknown argument something"),
         (["--model", "m.py"], "--model"),
+        (["--keep", "1"], "1 is not enough: one is whole while the other is written"),
+        (["--seed", "-1"], "-1 is not an integer from 0 to 2**63 - 1"),
+        (["--seed", str(2**63)], "not an integer from 0"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(
@@ -168,6 +172,7 @@ def test_an_unfit_setting_is_refused(tmp_path: Path, change: str, words: str) ->
         ('"up"', '"north"', "one of up, down"),
         ("lr = 1\n", "lr = 1\nlearning = 2\n", "no setting `learning`"),
         ("lr = 1\n", "lr = = 1\n", "config.toml"),
+        ("lr = 1\n", f"lr = {'[' * 3000}\n", "too deep to be read"),
     ],
 )
 def test_a_file_that_was_edited_wrongly_is_refused(tmp_path: Path, old: str, new: str, words: str) -> None:
@@ -562,6 +567,28 @@ def test_a_loss_that_is_not_finite_names_the_tensors() -> None:
     meter = Meter({}, CPU, net)
     with pytest.raises(Mistake, match=rf"\(not finite: weight ({'|'.join(map(re.escape, names))})\): lower"):
         meter.add("loss", torch.tensor(float("nan")), 4)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_what_does_not_help_is_not_advised(tmp_path: Path, precision: str) -> None:
+    meter = Run(tmp_path, {"precision": precision}).meter(CPU)
+    with pytest.raises(Mistake, match="lower the learning rate") as met:
+        meter.add("loss", torch.tensor(float("nan")), 1)
+    assert ("--precision fp32" in str(met.value)) == (precision == "bf16")
+
+
+def test_data_that_cannot_be_read_are_not_called_unwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read() -> None:
+        Run(tmp_path / "run", {})
+        raise PermissionError(errno.EACCES, "Permission denied", "/data/x.png")
+
+    with pytest.raises(SystemExit):
+        guarded(read)
+    assert capsys.readouterr().err == "error: /data/x.png cannot be used: Permission denied\n"
+    with pytest.raises(Mistake, match=r"--data imagefolder:xxx.*too long"):
+        load_data(f"imagefolder:{'x' * 300}", ("image", 3, 8, 8), 10)
 
 
 def test_a_file_in_the_place_of_the_folder_is_one_message(

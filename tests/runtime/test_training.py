@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nasdsl.codegen.directory import EMBEDDED, embedded
+from nasdsl.runtime.standalone import training
 from nasdsl.runtime.standalone.arguments import read_arguments, read_config
 from nasdsl.runtime.standalone.basics import Mistake
 from nasdsl.runtime.standalone.data import load_data, prepare
@@ -334,6 +335,32 @@ def test_drop_path_and_the_learning_rate_follow_their_schedules(tmp_path: Path) 
     assert [entry["lr"] for entry in log] == pytest.approx(rates)
     seen = [float(line) for line in (tmp_path / "seen").read_text().splitlines()]
     assert seen == pytest.approx([0.2 * e / 4 for e in range(4) for _ in range(2)])
+
+
+def test_the_loss_of_an_epoch_is_the_mean_of_its_own_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses: list[float] = []
+
+    def step(*given: Any) -> Any:
+        loss = training_step(*given)
+        losses.append(float(loss))
+        return loss
+
+    monkeypatch.setattr(training, "training_step", step)
+    (tmp_path / "model.py").write_text(MODEL)
+    (tmp_path / "config.toml").write_text(CONFIG)
+    line = ["--limit-batches", "2", "--epochs", "3", "--out", str(tmp_path), "--device", "cpu"]
+    args = read_arguments("test", line, model=True)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        retrain(args, read_config(tmp_path / "config.toml", "retrain", args, RETRAIN_RULES), tmp_path)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    log = [json.loads(line) for line in (tmp_path / "retrain" / "log.jsonl").read_text().splitlines()]
+    means = [sum(losses[i : i + 2]) / 2 for i in (0, 2, 4)]
+    assert [entry["loss"] for entry in log] == pytest.approx(means)
+    assert len(set(means)) == 3
 
 
 def test_a_model_that_is_missing_is_a_mistake(tmp_path: Path) -> None:
