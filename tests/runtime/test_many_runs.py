@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 
 import nasdsl
+from nasdsl.api import Space
 from nasdsl.runtime.search.engine import Engine
 from nasdsl.runtime.standalone.meeting import attempt
 from tests.runtime.many import scripts
@@ -120,6 +121,28 @@ def test_a_batch_that_cannot_be_divided_ends_all_with_one_message(
     codes, text = scripts(3, compiled("toponas") / "search.py", *SEARCH, "--out", str(tmp_path))
     assert codes == [2, 2, 2]
     assert text.count("a batch of 16 cannot be divided among 3 processes: --set batch_size=15") == 1
+
+
+def lose_the_table(rank: int) -> None:
+    """Rank 1 is on a machine where the table is not."""
+    table = Space.table
+
+    def looked_up(self: Space, path: str, metric: str | None) -> Any:
+        return table(self, path, metric) if rank == 1 else None
+
+    Space.table = looked_up  # type: ignore[method-assign,assignment]
+
+
+def test_a_mistake_that_one_process_meets_is_said_by_that_one(
+    compiled: Callable[[str], Path], tmp_path: Path
+) -> None:
+    line = (*SEARCH, "--out", str(tmp_path / "run"), "--benchmark", str(tmp_path / "table.csv"))
+    codes, text = scripts(2, compiled("toponas") / "search.py", *line, spoil=lose_the_table)
+    assert codes == [1, 1], text
+    assert "rank 1: error[NAS" in text
+    assert "table.csv" in text
+    assert "error: 1 of 2 processes cannot begin, and say why" in text
+    assert "Traceback" not in text
 
 
 def test_processes_that_were_started_again_do_not_begin_anew(
