@@ -502,11 +502,16 @@ class Program:
         """The members that the search keeps to; None for the whole space."""
         return self.compilation.inside
 
-    def memory_advice(self) -> str:
-        """What a step of the search needs of the device's memory, and which settings need less, in words."""
+    def memory_advice(self, precision: str = "fp32", processes: int = 1) -> str:
+        """What a step of the search needs of a device's memory, and which settings need less, in words.
+
+        Args:
+            precision: of the run.
+            processes: that divide a batch among them.
+        """
         from nasdsl.planning.advice import memory_advice
 
-        return memory_advice(self.compilation, self.passes)
+        return memory_advice(self.compilation, self.passes, precision, processes)
 
     def supernet(self, seed: int = 0) -> Any:
         """The supernet as a torch module, (B, ...) to logits (B, classes): a `SupernetBase`, or a `PathSupernet`.
