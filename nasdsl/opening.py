@@ -1,6 +1,6 @@
-"""Opening what a path names: spaces, architectures, IR.
+"""Opening what a path names: spaces, architectures, compiled directories, IR.
 
-Takes paths and plain values, returns spaces (`nasdsl.api`), architectures, diagnostics and IR text.
+Takes paths and plain values, returns spaces and programs (`nasdsl.api`), architectures, diagnostics and IR text.
 Invariant: a user's mistake is a `UserError`; nothing here imports torch on load, so that checking stays
 instant.
 """
@@ -8,13 +8,15 @@ instant.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
-from nasdsl.api import Space
+from nasdsl.api import Program, Space
 from nasdsl.diagnostics import Diagnostics, Source, did_you_mean
 from nasdsl.errors import UserError
 from nasdsl.resources import shipped_spaces
@@ -24,6 +26,7 @@ from nasdsl.space.notation import NOTATIONS
 from nasdsl.syntax.parse import read
 
 if TYPE_CHECKING:
+    from nasdsl.codegen.lock import Lock
     from nasdsl.identity.fit import Fit, Range
     from nasdsl.space.latency import LatencyTable
 
@@ -225,6 +228,56 @@ def _within(space: Space, named: Within) -> Space:
             help="name sub-spaces that overlap, or one of them only",
         )
     return found
+
+
+def compiled_again(folder: Path, lock: Lock, allow_python: bool = False) -> Program:
+    """The program of a compiled directory, compiled again.
+
+    What decides is the lock's (parameters, method, passes, settings); only the space, and files that it or a
+    setting names, are read from the folder. A directory that nobody touched, compiled again by the same version,
+    comes out the same to the byte.
+
+    Raises:
+        UserError: what lies there cannot be compiled (any more), with every diagnostic.
+    """
+    space = space_of(folder, lock, allow_python)
+    if lock.subspace and space.within_digest != lock.subspace:
+        space = space.within(folder / "subspace.json")
+    settings = dict(lock.settings)
+    if settings.get("latency_table"):
+        settings["latency_table"] = str(folder / _plain(str(settings["latency_table"])))
+    return space.compile(lock.method, passes=lock.edits, settings=settings)
+
+
+def space_of(folder: Path, lock: Lock, allow_python: bool = False) -> Space:
+    """The space that lies in a compiled directory, at the parameters of its lock, whatever these are called.
+
+    Raises:
+        UserError: with every diagnostic of the file.
+    """
+    text = _read(folder / "space.nas").text
+    # Comments of supernet.py name the file that was compiled: under its name they come out the same.
+    with _importable(folder, allow_python):
+        return _whole(check(Source(str(folder / _plain(lock.source)), text), lock.given, allow_python))
+
+
+@contextmanager
+def _importable(folder: Path, allowed: bool) -> Iterator[None]:
+    """Modules beside the scripts are found, as the scripts find them; they do not stand in for others here."""
+    here = str(folder.resolve())
+    added = allowed and here not in sys.path
+    if added:
+        sys.path.append(here)
+    try:
+        yield
+    finally:
+        if added and here in sys.path:
+            sys.path.remove(here)
+
+
+def _plain(name: str) -> str:
+    """A name without folders: what a lock names lies in its directory."""
+    return name.replace("\\", "/").rpartition("/")[2] or "space.nas"
 
 
 def check_file(

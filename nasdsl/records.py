@@ -1,7 +1,8 @@
-"""JSON of somebody else's making, read with its kinds checked.
+"""JSON and TOML of somebody else's making, read with its kinds checked.
 
 Takes a text and the shape that it must have, returns plain data. Invariant: what does not have the shape is a
-`ValueError` that names the place; nothing in the text is ever executed, and no text takes more than its size.
+`ValueError` that names the place; nothing in the text is ever executed, no text takes more than its size, and what
+is returned nests no deeper than any code that walks it can go.
 
 A shape is a type (`str`, `int`, `float`, `bool`, `dict`, `list`, `type(None)`), a tuple of shapes of which one
 must fit, a list of one shape (a list of such things), a mapping from names to shapes (an object that has at
@@ -11,6 +12,7 @@ least these; a name that ends in `?` may be absent), or `Each(shape)` (an object
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ import attrs
 
 MAX_BYTES = 64 << 20
 """A larger file is none of the records that this package writes."""
+MAX_DEPTH = 100
+"""So is one that nests deeper."""
 _KINDS = {
     str: "a text",
     int: "an integer",
@@ -58,8 +62,54 @@ def record_of(text: str, shape: Any) -> Any:
         raise ValueError("it nests too deep") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"it is not JSON, or not all of it (line {error.lineno}: {error.msg})") from None
+    _refuse_deep(data)
     check(data, shape)
     return data
+
+
+def toml_of(text: str) -> dict[str, Any]:
+    """The data of a TOML text. Raises ValueError for what is none, or nests too deep."""
+    try:
+        data = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it nests too deep") from None
+    _refuse_deep(data)
+    return data
+
+
+def is_plain(data: Any) -> bool:
+    """Whether data from elsewhere, such as a checkpoint, are what a JSON text could hold: to be compared and shown."""
+    level: list[Any] = [data]
+    for _ in range(MAX_DEPTH):
+        if not all(_is_value(item) for item in level):
+            return False
+        level = _inner(level)
+        if not level:
+            return True
+    return False
+
+
+def _is_value(item: Any) -> bool:
+    if type(item) is dict:
+        return all(type(name) is str for name in item)
+    if type(item) is int:
+        return abs(item) < 1 << 64  # Python refuses to show very long ones
+    return item is None or type(item) in (str, float, bool, list)
+
+
+def _refuse_deep(data: Any) -> None:
+    level: list[Any] = [data]
+    for _ in range(MAX_DEPTH):
+        level = _inner(level)
+        if not level:
+            return
+    raise ValueError("it nests too deep")
+
+
+def _inner(level: list[Any]) -> list[Any]:
+    """What lies one level deeper; here, since recursion would be what is guarded against."""
+    holders = (item for item in level if isinstance(item, (dict, list)))
+    return [inner for item in holders for inner in (item.values() if isinstance(item, dict) else item)]
 
 
 def check(data: Any, shape: Any, place: str = "") -> None:
@@ -116,4 +166,4 @@ def _refused(word: str) -> Any:
     raise ValueError(f"it holds {word}, which JSON has not")
 
 
-__all__ = ["Each", "check", "read_record", "record_of"]
+__all__ = ["Each", "check", "is_plain", "read_record", "record_of", "toml_of"]

@@ -30,6 +30,7 @@ def configure(parser: Parser) -> None:
     add("--directory", metavar="D", help="of a run: the compiled directory, if it does not lie in it")
     add("--data", metavar="NAME", help="of a run: as of search.py (default: the run's own)")
     add("--data-dir", metavar="D", help="of a run: where the data are (default: where the run had them)")
+    add("--model", metavar="FILE", help="of a retraining: what it trained (default: where the run had it)")
     add("--allow-python", action="store_true", help="let `use python` in the space import what it names")
     json_argument(parser)
     parser.example(
@@ -40,7 +41,7 @@ def configure(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verifies."""
-    from nasdsl.verifying.record import kind_of
+    from nasdsl.codegen.lock import kind_of
 
     folder = Path(args.folder)
     report = _run(folder, args) if kind_of(folder) == "run" else _directory(folder, args)
@@ -52,9 +53,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _directory(folder: Path, args: argparse.Namespace) -> Report:
+    from nasdsl.codegen.lock import read_lock
     from nasdsl.verifying.directory import verify_directory
 
-    for option in ("replay", "directory", "data", "data_dir"):
+    read_lock(folder)  # what is no directory at all is told first
+    for option in ("replay", "directory", "data", "data_dir", "model"):
         if getattr(args, option):
             raise CommandLineError(
                 f"--{option.replace('_', '-')} is of a run, such as {folder / 'runs' / '0'}"
@@ -69,20 +72,29 @@ def _run(folder: Path, args: argparse.Namespace) -> Report:
 
     if args.allow_python:
         raise CommandLineError("--allow-python is of a directory: no space is read to verify a run")
-    report, record, home = verify_run(folder, Path(args.directory) if args.directory else None)
+    directory, model = (Path(path) if path else None for path in (args.directory, args.model))
+    report, record, home = verify_run(folder, directory, model)
+    if model is not None and record.script != "retrain.py":
+        raise CommandLineError("--model is of a retraining; this is the run of a search")
     if args.replay and home is None:
         raise CommandLineError("--replay runs the script of the run's directory: name it with --directory")
     name, where = args.data or record.data_name, args.data_dir or record.data_dir
+    at_hand = False
     if record.data_are_code and not args.data:
         why = f"the run names code as its data, which runs only if you name it, too: --data {printable(name)}"
         if args.replay:
             raise CommandLineError(why)
         report.unknown.append(f"data: {why}")
     elif home is not None:
-        verify_data(record, home, name, where, report)
+        at_hand = verify_data(record, home, name, where, report)
     else:
         report.unknown.append("data: what they are converted to stands in the run's directory")
-    replayed = args.replay and home is not None and replay(record, home, name, where, report)
+    replayed = False
+    if args.replay and home is not None:
+        if at_hand:
+            replayed = replay(record, home, name, where, report)
+        else:
+            report.unknown.append("the first steps: the data that they need are not at hand")
     verify_environment(record, report, replayed)
     return report
 
@@ -99,7 +111,7 @@ def _print(report: Report) -> None:
             print(f"            {finding.cure}")
     count = sum(f.matters for f in report.findings)
     if not report.findings:
-        print("nothing differs")
+        print("nothing differs" + " of what could be looked at" * bool(report.unknown))
     else:
         some = f"{len(report.findings)} difference{'s' * (len(report.findings) > 1)}"
         print(f"{some}, {count or 'none'} of which matter{'s' * (count < 2)}")

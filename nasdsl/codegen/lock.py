@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import platform
-import tomllib
+import sys
 from collections.abc import Mapping
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -23,14 +23,18 @@ import attrs
 from nasdsl import __version__
 from nasdsl.errors import UserError
 from nasdsl.ir.graph import Module
+from nasdsl.ir.nodes import Op
 from nasdsl.ir.text import print_module
 from nasdsl.methods.base import Method, Scalar
-from nasdsl.records import Each, check, read_record
+from nasdsl.ops import PRIMITIVES
+from nasdsl.records import Each, check, read_record, toml_of
 from nasdsl.space.checked import CheckedSpace
 from nasdsl.subspace.value import Subspace
 
 LOCK = "nasdsl.lock"
 FORMAT = 1
+WRITTEN = ("space.nas", "supernet.py", "search.py", "retrain.py", "config.toml")
+"""Files that every directory has and something reads: a lock that does not name them is of no use."""
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "safetensors", "lark", "attrs", "jinja2", "networkx")
 """Packages whose versions are kept: those that compute, then those that compile."""
 
@@ -51,7 +55,7 @@ _SHAPE = {
     "settings": Each((bool, int, float, str)),
     "config": str,
     "files": Each(str),
-    "seed": int,
+    "python?": Each(str),
     "versions": Each((str, type(None))),
     "checksum": str,
 }
@@ -89,6 +93,8 @@ class Lock:
         settings: those of the method that were given.
         config: of `config_digest`.
         files: SHA-256 of every file, by name.
+        python: SHA-256 of every module that operations are from, with the packages around it, by its name; "" for
+            one whose file could not be read.
     """
 
     space: str
@@ -103,6 +109,7 @@ class Lock:
     settings: Mapping[str, Scalar]
     config: str
     files: Mapping[str, str]
+    python: Mapping[str, str]
     versions: Mapping[str, str | None]
 
 
@@ -143,7 +150,7 @@ def lock_text(
         "settings": {name: settings[name] for name in compilation.given},
         "config": config_digest(texts["config.toml"]),
         "files": {name: digest_of(text) for name, text in sorted(texts.items())},
-        "seed": 0,
+        **({"python": python} if (python := python_modules(space)) else {}),
         "versions": versions(),
     }
     return json.dumps({**data, "checksum": checksum_of(data)}, indent=2, ensure_ascii=True) + "\n"
@@ -172,6 +179,8 @@ def read_lock(folder: Path) -> Lock:
         check(data, _SHAPE)
         if data["checksum"] != checksum_of({k: v for k, v in data.items() if k != "checksum"}):
             raise ValueError("it was changed since it was written: its checksum does not fit")
+        if absent := [name for name in WRITTEN if name not in data["files"]]:
+            raise ValueError(f"it names no {absent[0]}, which every directory has")
     except OSError as error:
         raise no_directory(folder, (error.strerror or str(error)).lower()) from None
     except ValueError as error:
@@ -194,6 +203,7 @@ def read_lock(folder: Path) -> Lock:
         settings=data["settings"],
         config=data["config"],
         files=data["files"],
+        python=data.get("python", {}),
         versions=data["versions"],
     )
 
@@ -219,7 +229,7 @@ def versions() -> dict[str, str | None]:
 
 def config_digest(text: str) -> str:
     """The SHA-256 of what a `config.toml` says, comments left out. Raises ValueError for what is no TOML."""
-    return digest_of(_canonical(tomllib.loads(text)))
+    return digest_of(_canonical(toml_of(text)))
 
 
 def digest_of(text: str) -> str:
@@ -227,15 +237,46 @@ def digest_of(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
+def python_modules(space: CheckedSpace) -> dict[str, str]:
+    """The digest of every module that operations of a space are from, and of the packages that it lies in."""
+    nodes = (node for graph in space.module.graphs for node in graph.nodes if isinstance(node, Op))
+    modules = {PRIMITIVES[node.op].opaque for node in nodes} - {"", None}
+    names = {name.rsplit(".", up)[0] for name in modules if name for up in range(name.count(".") + 1)}
+    return {name: digest for name in sorted(names) if (digest := _module_digest(name)) is not None}
+
+
+def _module_digest(name: str) -> str | None:
+    """Of the file of a module that was imported; None for a package without one, "" where it cannot be read."""
+    path = getattr(sys.modules.get(name), "__file__", None)
+    if path is None:
+        return None
+    try:
+        return sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
 def directory_of(folder: Path) -> Path | None:
-    """The compiled directory that a folder lies in, such as a run; None where it lies in none."""
+    """The compiled directory that a folder lies in, such as a run; None where it lies in none.
+
+    One whose lock is damaged is still the one, which reading it then says.
+    """
     for home in folder.resolve().parents:
-        try:
-            if read_record(home / LOCK, {"kind": str})["kind"] == "directory":
-                return home
-        except (OSError, ValueError):
-            continue
+        if (home / LOCK).exists() and kind_of(home) == "directory":
+            return home
     return None
+
+
+def kind_of(folder: Path) -> str:
+    """What a folder is, a `run` or a `directory`: by its lock, and where that does not say so, by what lies in it."""
+    try:
+        kind = read_record(folder / LOCK, {"kind": str})["kind"]
+    except (OSError, ValueError):
+        kind = ""
+    if kind in ("run", "directory"):
+        return str(kind)
+    left = any((folder / name).exists() for name in ("checkpoint.pt", "log.jsonl", "timeline.jsonl"))
+    return "run" if left and not (folder / "search.py").exists() else "directory"
 
 
 def checksum_of(data: Mapping[str, Any]) -> str:
@@ -273,14 +314,17 @@ def _cuda() -> str | None:
 __all__ = [
     "LOCK",
     "PACKAGES",
+    "WRITTEN",
     "Lock",
     "checksum_of",
     "config_digest",
     "digest_of",
     "directory_of",
     "installed_version",
+    "kind_of",
     "lock_text",
     "no_directory",
+    "python_modules",
     "read_lock",
     "source_name",
     "versions",

@@ -7,7 +7,6 @@ recalibrated for every architecture; the weights are never written to.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from nasdsl.api import Program
-from nasdsl.codegen.lock import Lock, no_directory, read_lock
-from nasdsl.diagnostics import Diagnostics
+from nasdsl.codegen.lock import read_lock
 from nasdsl.errors import UserError
-from nasdsl.opening import check
+from nasdsl.opening import compiled_again, space_of
+from nasdsl.records import check, is_plain
 from nasdsl.space.decisions import Choice
-from nasdsl.syntax.parse import read
 from nasdsl.tabular.reading import file_digest
 from nasdsl.verifying.meaning import same_program
 from nasdsl.verifying.record import names_code, read_run
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
 
 CALIBRATION = 200
 """Training batches for the batch norm of an architecture, of methods without a setting for it."""
+_SEEDS = 1 << 63
 _AGAIN = "run `python search.py` in the directory to its end; with --restart if it was compiled anew"
 
 
@@ -165,7 +164,7 @@ def open_run(
         raise unusable(folder, "it searched another sub-space")
     if identity.get("supernet") != file_digest(str(theirs))[:16]:
         raise unusable(folder, "it searched another supernet.py than the one there")
-    return Searched(program, folder, identity, digest, options)
+    return Searched(program, folder, _checked(folder, identity, program), digest, options)
 
 
 def _ended(folder: Path, weights: Path) -> str:
@@ -203,33 +202,19 @@ def _compiled(home: Path, allow_python: bool) -> Program:
     """The program that a directory was written from."""
     lock = read_lock(home)
     try:
-        config = tomllib.loads((home / "config.toml").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise no_directory(home, f"config.toml: {error}") from None
-    found = space_of(home, lock, allow_python)
-    if found.fingerprint != lock.fingerprint:
+        program = compiled_again(home, lock, allow_python)
+    except UserError:
+        _refuse_another(home, space_of(home, lock, allow_python).fingerprint, lock.fingerprint)
+        raise
+    _refuse_another(home, program.space.fingerprint, lock.fingerprint)
+    if program.space.within_digest != lock.subspace:
+        raise unusable(home, "subspace.json was changed since it was compiled")
+    return program
+
+
+def _refuse_another(home: Path, now: str, was: str) -> None:
+    if now != was:
         raise unusable(home, "space.nas was changed since it was compiled")
-    if lock.subspace:
-        found = found.within(home / "subspace.json")
-        if found.within_digest != lock.subspace:
-            raise unusable(home, "subspace.json was changed since it was compiled")
-    return found.compile(lock.method, settings=config.get("compile", {}), passes=lock.edits)
-
-
-def space_of(home: Path, lock: Lock, allow_python: bool = False) -> Space:
-    """The space of a compiled directory, at the parameters of its lock, whatever these are called.
-
-    Raises:
-        UserError: with every diagnostic of the file.
-    """
-    diagnostics, found = Diagnostics(), None
-    source = read(home / "space.nas", diagnostics)
-    if source is not None:
-        found, diagnostics = check(source, lock.parameters, allow_python)
-    diagnostics.raise_if_errors()
-    if found is None:
-        raise UserError(diagnostics.items)
-    return found
 
 
 def _text(path: Path) -> str:
@@ -250,8 +235,30 @@ def _identity(folder: Path) -> dict[str, Any]:
         ]
     except Exception:  # noqa: BLE001 - whatever is wrong with it
         found = {}
-    if not isinstance(found, dict) or not found:
+    if not isinstance(found, dict) or not found or not is_plain(found):
         raise unusable(folder, "its checkpoint.pt, which says how it was run, cannot be read")
+    return found
+
+
+def _checked(folder: Path, identity: dict[str, Any], program: Program) -> dict[str, Any]:
+    """What a checkpoint says of a run, each value one that its script would have taken."""
+    from nasdsl.runtime.paths.settings import PATH_RULES
+    from nasdsl.runtime.search.settings import SEARCH_RULES
+
+    found = dict(identity)
+    name = "seed"
+    try:
+        check(identity, {"seed": int, "precision?": str, "limit_batches?": (int, type(None))})
+        if not 0 <= identity["seed"] < _SEEDS:
+            raise ValueError("it must be from 0 to 2**63 - 1")
+        name, limit = "limit_batches", identity.get("limit_batches")
+        if limit is not None and limit < 1:
+            raise ValueError("it must be at least 1")
+        for name, rule in (PATH_RULES if program.compilation.switched else SEARCH_RULES).items():
+            found[name] = rule.read(identity.get(name))
+    except ValueError as error:
+        why = f"what its checkpoint.pt says of `{name}` no search takes ({error})"
+        raise unusable(folder, why) from None
     return found
 
 

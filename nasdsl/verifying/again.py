@@ -1,64 +1,65 @@
-"""The program of a compiled directory, compiled again from the space that lies there.
+"""A compiled directory as it would be compiled today.
 
-Takes a folder and its lock, returns a program. Invariant: what decides is the lock's (parameters, method,
-passes, settings); only the space, and files that it or a setting names, are read from the folder. A directory
-that nobody touched, compiled again by the same version, comes out the same to the byte.
+Takes a folder and its lock, returns the texts of every file and what differs on the way to them. Invariant: what
+decides is the lock's, see `compiled_again`; what may not be looked at is not known, which is no finding.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from nasdsl.api import Program, Space
-from nasdsl.codegen.lock import Lock
-from nasdsl.diagnostics import Diagnostics, Source
+import attrs
+
+from nasdsl.api import Program
+from nasdsl.codegen.lock import Lock, digest_of
 from nasdsl.errors import UserError
-from nasdsl.opening import check
-from nasdsl.syntax.parse import read
+from nasdsl.ir.text import print_module
+from nasdsl.opening import compiled_again
+from nasdsl.verifying.findings import Report
 
-_TABLE = "latency_table"
+ANEW = "take it from a copy of the directory, or compile the directory anew"
 
 
-def compiled_again(folder: Path, lock: Lock, allow_python: bool = False) -> Program:
-    """The program.
+@attrs.frozen
+class Again:
+    """The directory as it would be compiled today.
 
-    Raises:
-        UserError: what lies there cannot be compiled (any more), with every diagnostic.
+    Attributes:
+        fingerprint: of the space that lies there.
+        texts: of every file.
+        unlike: stages whose intermediate form is another one than in the lock.
     """
-    space = _space(folder, lock, allow_python)
-    settings = dict(lock.settings)
-    if settings.get(_TABLE):
-        settings[_TABLE] = str(folder / _plain(str(settings[_TABLE])))
-    return space.compile(lock.method, passes=lock.edits, settings=settings)
+
+    fingerprint: str
+    texts: dict[str, str]
+    unlike: list[str]
 
 
-def _space(folder: Path, lock: Lock, allow_python: bool) -> Space:
-    path = folder / "space.nas"
-    problems = Diagnostics()
-    source = read(path, problems)
-    if source is None:
-        raise UserError(problems.items)
-    # Comments of supernet.py name the file that was compiled: under its name they come out the same.
-    named = Source(str(folder / _plain(lock.source)), source.text)
-    space, diagnostics = check(named, lock.given, allow_python)
-    if space is None:
-        diagnostics.raise_if_errors()
-        raise UserError(diagnostics.items)
-    if lock.subspace and space.within_digest != lock.subspace:
-        space = space.within(folder / "subspace.json")
-    return space
-
-
-def _plain(name: str) -> str:
-    """A name without folders: what a lock names lies in its directory."""
-    return name.replace("\\", "/").rpartition("/")[2] or "space.nas"
+def again_of(folder: Path, lock: Lock, allow_python: bool, report: Report) -> Again | None:
+    """The directory compiled again; None, which is said, where that cannot be done."""
+    try:
+        program = compiled_again(folder, lock, allow_python)
+        return Again(program.space.fingerprint, program.files(), unlike(program, lock))
+    except UserError as error:
+        problem = error.diagnostics[0]
+        if not allow_python and all(d.code == "NAS111" for d in error.diagnostics):
+            report.unknown.append(
+                "whether the directory is what would be compiled today: the space names operations in Python, "
+                "which --allow-python imports"
+            )
+            return None
+        report.add(
+            "space.nas",
+            f"cannot be compiled again ({problem.code}: {problem.message}): "
+            "whether supernet.py is still what it says is not known, and search.py will not run",
+            matters=True,
+            cure=problem.help or ANEW,
+        )
+        return None
 
 
 def unlike(program: Program, lock: Lock) -> list[str]:
     """Stages of the compilation whose intermediate form is another one than the lock says."""
-    from nasdsl.codegen.lock import digest_of
-    from nasdsl.ir.text import print_module
-
     known: dict[int, str] = {}
     now = [
         (name, digest_of(print_module(module, places=False, known=known)))
@@ -69,4 +70,4 @@ def unlike(program: Program, lock: Lock) -> list[str]:
     return [name for (name, digest), (_, was) in zip(now, lock.ir, strict=True) if digest != was]
 
 
-__all__ = ["compiled_again", "unlike"]
+__all__ = ["ANEW", "Again", "again_of", "unlike"]

@@ -19,8 +19,8 @@ from nasdsl.verifying.record import Record
 _PARTS = {"train": "training examples", "test": "test examples", "split": "division into two parts"}
 
 
-def verify_data(record: Record, home: Path, data: str, data_dir: str, report: Report) -> None:
-    """Loads the data as the run did and compares.
+def verify_data(record: Record, home: Path, data: str, data_dir: str, report: Report) -> bool:
+    """Loads the data as the run did and compares; returns whether they are at hand.
 
     Args:
         home: the directory that the run is of.
@@ -28,17 +28,20 @@ def verify_data(record: Record, home: Path, data: str, data_dir: str, report: Re
     """
     from nasdsl.runtime.standalone.basics import Mistake
 
+    kind, _, path = data.partition(":")
+    if kind == "imagefolder" and data == record.data_name:
+        data = f"{kind}:{record.there(path)}"
     absent = _absent(data, data_dir)
     if absent is not None:
         report.unknown.append(f"data: {absent}")
-        return
+        return False
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             now = _digests(record, home, data, data_dir)
     except Exception as error:  # noqa: BLE001 - what a user's own function raises is the user's
         said = str(error) if isinstance(error, Mistake) else f"{type(error).__name__}: {error}"
         report.unknown.append(f"data: they cannot be loaded ({said})")
-        return
+        return False
     other = [part for part, digest in now.items() if record.data.get(part) != digest]
     for part in other:
         report.add(
@@ -49,6 +52,7 @@ def verify_data(record: Record, home: Path, data: str, data_dir: str, report: Re
         )
     if not other:
         report.good.append(f"data: {data}, the run's own ({', '.join(now)})")
+    return True
 
 
 def _absent(name: str, root: str) -> str | None:

@@ -6,39 +6,20 @@ written by `compile` is in the report; whether it matters is decided by what the
 
 from __future__ import annotations
 
-from importlib.machinery import all_suffixes
-from importlib.util import find_spec
 from pathlib import Path
 
-import attrs
-
 from nasdsl.codegen.lock import LOCK, Lock, config_digest, digest_of, read_lock, versions
-from nasdsl.errors import UserError
-from nasdsl.verifying.again import compiled_again, unlike
+from nasdsl.verifying.again import ANEW, Again, again_of
 from nasdsl.verifying.findings import Report
-from nasdsl.verifying.meaning import changed_settings, same_program
+from nasdsl.verifying.meaning import Changed, changed_settings, same_program
+from nasdsl.verifying.modules import compare_modules
+from nasdsl.verifying.strangers import say_bytecode, say_code, say_strangers
 from nasdsl.verifying.versions import compare_versions
 
 _PROGRAMS = ("supernet.py", "search.py", "retrain.py")
 _WORDS = frozenset({"README.md", "rewrites.md"})
 """Files that nothing but people reads."""
-_BESIDE = frozenset({LOCK, "runs", "__pycache__"})
-_ANEW = "take it from a copy of the directory, or compile the directory anew"
-
-
-@attrs.frozen
-class Again:
-    """The directory as it would be compiled today.
-
-    Attributes:
-        fingerprint: of the space that lies there.
-        texts: of every file.
-        unlike: stages whose intermediate form is another one than in the lock.
-    """
-
-    fingerprint: str
-    texts: dict[str, str]
-    unlike: list[str]
+_MAY_LIE_THERE = frozenset({*_PROGRAMS, *_WORDS, "space.nas", "config.toml", "subspace.json"})
 
 
 def verify_directory(folder: Path, allow_python: bool = False) -> Report:
@@ -57,7 +38,7 @@ def verify_directory(folder: Path, allow_python: bool = False) -> Report:
     edited = {n for n, text in found.items() if text is None or digest_of(text) != lock.files[n]}
     if whole := sorted(lock.files.keys() - edited):
         report.good.append(f"files as they were written: {', '.join(whole)}")
-    again = _again(folder, lock, allow_python, report)
+    again = again_of(folder, lock, allow_python, report)
     for name in sorted(edited):
         text = found[name]
         if text is None:
@@ -68,12 +49,11 @@ def verify_directory(folder: Path, allow_python: bool = False) -> Report:
             report.add(name, "was edited; nothing but people reads it", matters=False)
         else:
             _say_edited(name, text, lock, again, report)
-    other = [] if again is None else _other(found, again)
-    if again is not None:
-        _say_stages(lock, again, report)
-        _say_other_texts([name for name in other if name not in edited], report)
-    _say_unknown(folder, lock, report)
-    same = again is not None and not again.unlike and not other
+    same = again is not None and _say_again(again, lock, found, edited, report)
+    compare_modules(folder, lock, report)
+    say_code(found["config.toml"], report)
+    say_bytecode(folder, report)
+    say_strangers(folder, lock, _written(lock, again), found, report)
     compare_versions(lock.versions, versions(), report, same)
     return report
 
@@ -86,20 +66,13 @@ def _text(path: Path) -> str | None:
         return None
 
 
-def _again(folder: Path, lock: Lock, allow_python: bool, report: Report) -> Again | None:
-    try:
-        program = compiled_again(folder, lock, allow_python)
-        return Again(program.space.fingerprint, program.files(), unlike(program, lock))
-    except UserError as error:
-        problem = error.diagnostics[0]
-        report.add(
-            "space.nas",
-            f"cannot be compiled again ({problem.code}: {problem.message}): "
-            "whether supernet.py is still what it says is not known, and search.py will not run",
-            matters=True,
-            cure=problem.help or _ANEW,
-        )
-        return None
+def _written(lock: Lock, again: Again | None) -> frozenset[str]:
+    """Names of files that `compile` writes: a lock may name any, so only data are taken from its word alone."""
+    if again is not None:
+        return frozenset(again.texts)
+    return frozenset(
+        n for n in lock.files if n in _MAY_LIE_THERE or n.endswith((".csv", ".json", ".nas", ".txt"))
+    )
 
 
 def _say_lost(name: str, what: str, report: Report) -> None:
@@ -107,7 +80,7 @@ def _say_lost(name: str, what: str, report: Report) -> None:
         report.add(name, f"{what}; nothing but people reads it", matters=False)
     else:
         uses = {"retrain.py": "what was found cannot be retrained here"}
-        report.add(name, f"{what}: {uses.get(name, 'search.py will not run')}", matters=True, cure=_ANEW)
+        report.add(name, f"{what}: {uses.get(name, 'search.py will not run')}", matters=True, cure=ANEW)
 
 
 def _say_edited(name: str, text: str, lock: Lock, again: Again | None, report: Report) -> None:
@@ -120,15 +93,18 @@ def _say_edited(name: str, text: str, lock: Lock, again: Again | None, report: R
     elif name == "subspace.json" and again is not None and again.texts.get(name) is not None:
         same = digest_of(again.texts[name]) == lock.files[name]
         what = "was edited, but holds the same architectures" if same else "holds other architectures"
-        report.add(name, what, matters=not same, cure=None if same else _ANEW)
+        report.add(name, what, matters=not same, cure=None if same else ANEW)
     else:
         what = "was edited: what the space or a setting reads from it may be something else"
-        report.add(name, what, matters=True, cure=_ANEW)
+        report.add(name, what, matters=True, cure=ANEW)
 
 
 def _say_space(lock: Lock, again: Again | None, report: Report) -> None:
     if again is None:
-        return  # which is said already
+        if all(finding.subject != "space.nas" for finding in report.findings):
+            what = "was edited: whether it is the same space is not known without --allow-python"
+            report.add("space.nas", what, matters=True, cure="look at what it imports, then allow it")
+        return
     if again.fingerprint == lock.fingerprint:
         what = "was edited, but is the same space: its fingerprint is the same (comments or layout)"
         report.add("space.nas", what, matters=False)
@@ -156,7 +132,7 @@ def _say_program(name: str, text: str, again: Again | None, report: Report) -> N
         "search.py": "was edited by hand: it is no longer the search that was compiled",
         "retrain.py": "was edited by hand: it is no longer the retraining that was compiled",
     }[name]
-    report.add(name, what, matters=True, cure=_ANEW)
+    report.add(name, what, matters=True, cure=ANEW)
 
 
 def _say_config(text: str, lock: Lock, again: Again | None, report: Report) -> None:
@@ -164,8 +140,8 @@ def _say_config(text: str, lock: Lock, again: Again | None, report: Report) -> N
     try:
         digest = config_digest(text)
         changed = [] if again is None else changed_settings(again.texts[name], text)
-    except (ValueError, RecursionError) as error:
-        report.add(name, f"is no TOML any more: {error}", matters=True, cure=_ANEW)
+    except ValueError as error:
+        report.add(name, f"is no TOML any more: {error}", matters=True, cure=ANEW)
         return
     if digest == lock.config:
         report.add(name, "was edited, but every setting is as it was", matters=False)
@@ -173,15 +149,45 @@ def _say_config(text: str, lock: Lock, again: Again | None, report: Report) -> N
     if not changed:
         report.add(name, "has other settings than were compiled: runs from here on are others", matters=True)
     for one in changed:
-        if one.table == "compile":
-            follows = "supernet.py has the value before, and the scripts do not read it here"
-            cure = f"nasdsl compile ... --set {one.name}=VALUE, or put the value before back"
-        elif one.now is None or one.was is None:
-            follows, cure = "the scripts will refuse the file", "put it back as it was"
-        else:
-            follows = "runs from here on have it; one that was begun is not continued with it"
-            cure = f"for one run only: --set {one.name}=VALUE"
-        report.add(name, f"{one}: {follows}", matters=True, cure=cure)
+        _say_setting(one, report)
+
+
+def _say_setting(one: Changed, report: Report) -> None:
+    if one.table == "compile":
+        follows = "supernet.py has the value before, and the scripts do not read it here"
+        cure = f"nasdsl compile ... --set {one.name}=VALUE, or put the value before back"
+    elif one.now is None or one.was is None:
+        follows, cure = "the scripts will refuse the file", "put it back as it was"
+    else:
+        follows = "runs from here on have it; one that was begun is not continued with it"
+        cure = f"for one run only: --set {one.name}=VALUE"
+    report.add("config.toml", f"{one}: {follows}", matters=True, cure=cure)
+
+
+def _say_again(
+    again: Again, lock: Lock, found: dict[str, str | None], edited: set[str], report: Report
+) -> bool:
+    """What is not as it would be compiled today, whatever the lock says of it; returns whether all is."""
+    _say_stages(lock, again, report)
+    programs = [n for n in _PROGRAMS if not same_program(found[n] or "", again.texts[n])]
+    _say_other_texts([name for name in programs if name not in edited], report)
+    settings = [] if "config.toml" in edited else _other_settings(found["config.toml"] or "", again)
+    for one in settings:
+        what = (
+            f"{one.compared('would be compiled as', 'but is')}: it is not what the lock says it was made from"
+        )
+        report.add("config.toml", what, matters=True, cure=ANEW)
+    for name in sorted(again.texts.keys() - lock.files.keys() - _WORDS - {LOCK}):
+        what = "is not named by the lock: whether it is what was compiled is not known"
+        report.add(name, what, matters=True, cure=ANEW)
+    return not (again.unlike or programs or settings)
+
+
+def _other_settings(text: str, again: Again) -> list[Changed]:
+    try:
+        return changed_settings(again.texts["config.toml"], text)
+    except ValueError:
+        return [Changed("", "config.toml", "TOML", "none")]
 
 
 def _say_stages(lock: Lock, again: Again, report: Report) -> None:
@@ -202,11 +208,6 @@ def _say_stages(lock: Lock, again: Again, report: Report) -> None:
     )
 
 
-def _other(found: dict[str, str | None], again: Again) -> list[str]:
-    """Programs that would be other ones today than those that lie there."""
-    return [n for n in _PROGRAMS if n in found and not same_program(found[n] or "", again.texts[n])]
-
-
 def _say_other_texts(names: list[str], report: Report) -> None:
     """What nobody touched and would be written in another way today."""
     for name in names:
@@ -221,39 +222,4 @@ def _say_other_texts(names: list[str], report: Report) -> None:
         report.add(name, what, matters=needs, cure=cure)
 
 
-def _say_unknown(folder: Path, lock: Lock, report: Report) -> None:
-    for path in sorted(folder.iterdir()):
-        if path.name in lock.files or path.name in _BESIDE:
-            continue
-        module = _module(path)
-        if module is not None and _known(module):
-            report.add(
-                path.name,
-                f"was not written by `nasdsl compile`, and Python would import it in the place of `{module}`",
-                matters=True,
-                cure="look at what it is and take it away",
-            )
-        else:
-            what = "was not written by `nasdsl compile`; no script reads it by itself"
-            report.add(path.name, what, matters=False)
-
-
-def _module(path: Path) -> str | None:
-    """The name under which Python would import a path."""
-    if path.is_dir():
-        return path.name if any((path / f"__init__{end}").exists() for end in all_suffixes()) else None
-    end = next((end for end in all_suffixes() if path.name.endswith(end)), None)
-    return path.name.removesuffix(end) if end else None
-
-
-def _known(module: str) -> bool:
-    """Whether there is a module of that name already."""
-    if module == "supernet":
-        return True
-    try:
-        return module.isidentifier() and find_spec(module) is not None
-    except (ImportError, ValueError):
-        return False
-
-
-__all__ = ["Again", "verify_directory"]
+__all__ = ["verify_directory"]

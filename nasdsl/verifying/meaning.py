@@ -6,29 +6,29 @@ Takes texts, returns whether they mean the same, and where not, what differs. In
 from __future__ import annotations
 
 import ast
-import tomllib
 from collections.abc import Iterator
 from typing import Any
 
 import attrs
 
+from nasdsl.records import toml_of
+
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
 
 def statements(source: str) -> str | None:
-    """What a program does: comments, and docstrings, which name the file it came from, play no part.
+    """What a program does: comments, and the words of docstrings, which name the file it came from, play no part.
 
-    None for what is no program.
+    Whether there is a docstring counts: programs read their own. None for what is no program.
     """
     try:
         tree = ast.parse(source)
+        for node in ast.walk(tree):
+            if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+                node.body[0] = ast.Expr(ast.Constant("documented"))
+        return ast.dump(tree)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
-            and ast.get_docstring(node) is not None
-        ):
-            node.body = node.body[1:]
-    return ast.dump(tree)
 
 
 def same_program(left: str, right: str) -> bool:
@@ -49,16 +49,24 @@ class Changed:
     now: Any
 
     def __str__(self) -> str:
+        return self.compared("was", "is")
+
+    def compared(self, was: str, now: str) -> str:
+        """The two values in words.
+
+        Args:
+            was, now: verbs before each of them.
+        """
         if self.now is None:
             return f"`{self.name}` of [{self.table}] is gone"
         if self.was is None:
             return f"`{self.name}` of [{self.table}] is new"
-        return f"`{self.name}` of [{self.table}] was {_toml(self.was)}, is {_toml(self.now)}"
+        return f"`{self.name}` of [{self.table}] {was} {_toml(self.was)}, {now} {_toml(self.now)}"
 
 
 def changed_settings(was: str, now: str) -> list[Changed]:
     """Settings in which two texts of `config.toml` differ. Raises ValueError for what is no TOML."""
-    old, new = dict(_flat(tomllib.loads(was))), dict(_flat(tomllib.loads(now)))
+    old, new = dict(_flat(toml_of(was))), dict(_flat(toml_of(now)))
     return [
         Changed(*key, old.get(key), new.get(key)) for key in {**old, **new} if old.get(key) != new.get(key)
     ]

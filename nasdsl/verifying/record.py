@@ -17,10 +17,16 @@ from nasdsl.errors import UserError
 from nasdsl.records import Each, check, read_record
 
 FORMAT = 1
+_ENVIRONMENT = Each((str, int, type(None)))
 _SHAPE = {
     "identity": dict,
-    "arguments": {"model?": (str, type(None)), "settings?": ([str], type(None))},
-    "environment": Each((str, int, type(None))),
+    "arguments": {
+        **{f"{name}?": (str, type(None)) for name in ("model", "weights", "data", "data_dir")},
+        "settings?": ([str], type(None)),
+    },
+    "cwd?": (str, type(None)),
+    "environment": _ENVIRONMENT,
+    "continued?": [{"epoch": int, "step": int, "environment": _ENVIRONMENT}],
     "data": Each(str),
     "first_steps": (type(None), {"steps": int, "losses": [Each(str)], "digest": str}),
     "files": Each(str),
@@ -38,20 +44,26 @@ class Record:
         identity: what makes it the same run.
         arguments: the command line as plain data.
         environment: versions, device, threads.
+        continued: where the run went on elsewhere: the epoch, the step, and the environment from there on.
         data: digests by name.
         losses: of the first steps, by name, as hexadecimal numbers; () where there were too few.
         digest: over those losses and the weights after them.
         files: SHA-256 of every file that it finished, by its path in the folder.
+        cwd: the working directory, from which paths in its arguments are; None where it does not say.
+        named: the model that the user names instead of the run's.
     """
 
     folder: Path
     identity: Mapping[str, Any]
     arguments: Mapping[str, Any]
     environment: Mapping[str, Any]
+    continued: tuple[Mapping[str, Any], ...]
     data: Mapping[str, str]
     losses: tuple[Mapping[str, str], ...]
     digest: str
     files: Mapping[str, str]
+    cwd: Path | None = None
+    named: Path | None = None
 
     @property
     def script(self) -> str:
@@ -66,12 +78,17 @@ class Record:
     @property
     def data_dir(self) -> str:
         """Where they were looked for."""
-        return str(self.arguments.get("data_dir") or "data")
+        return str(self.there(self.arguments.get("data_dir") or "data"))
 
     @property
     def model(self) -> Path:
         """Of a retraining: what it trained."""
-        return Path(self.arguments.get("model") or self.folder.parent / "model.py")
+        given = self.arguments.get("model")
+        return self.named or (self.there(given) if given else self.folder.parent / "model.py")
+
+    def there(self, path: str) -> Path:
+        """A path of the command line, from where the run was started if it says so, else from here."""
+        return Path(path) if self.cwd is None else self.cwd / path
 
     @property
     def data_are_code(self) -> bool:
@@ -96,15 +113,6 @@ def short(value: Any) -> str:
     """A value in at most forty characters."""
     text = str(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def kind_of(folder: Path) -> str | None:
-    """What kind of folder a lock is of; None without a lock that says so."""
-    try:
-        found = read_record(folder / LOCK, {"kind": str})
-    except (OSError, ValueError):
-        return None
-    return str(found["kind"])
 
 
 def read_run(folder: Path) -> Record:
@@ -142,10 +150,12 @@ def read_run(folder: Path) -> Record:
         identity=data["identity"],
         arguments=data["arguments"],
         environment=data["environment"],
+        continued=tuple(data.get("continued", ())),
         data=data["data"],
         losses=() if first is None else tuple(first["losses"]),
         digest="" if first is None else first["digest"],
         files=data["files"],
+        cwd=Path(data["cwd"]) if data.get("cwd") else None,
     )
 
 
@@ -155,4 +165,4 @@ def _refuse_outside(name: str) -> None:
         raise ValueError(f"it names a file outside its folder, {ascii(name)[:80]}")
 
 
-__all__ = ["Record", "differing", "kind_of", "names_code", "read_run", "short"]
+__all__ = ["Record", "differing", "names_code", "read_run", "short"]

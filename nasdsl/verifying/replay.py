@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from nasdsl.errors import UserError
@@ -39,14 +40,14 @@ def replay(record: Record, home: Path, data: str, data_dir: str, report: Report)
             f"the first steps: {processes} processes took them, whose sums one does not repeat"
         )
         return False
+    for name, path in _needs(record):
+        if not path.is_file():
+            report.unknown.append(
+                f"the first steps: {name} {path} is not there{' (--model)' * (name == 'model')}"
+            )
+            return False
     with tempfile.TemporaryDirectory(prefix="nasdsl-verify-") as temporary:
-        words = _command(record, home, Path(temporary), data, data_dir)
-        threads = str(record.environment.get("threads") or os.environ.get("OMP_NUM_THREADS", "1"))
-        # The process sees the user's own paths, as the script does when it is started by hand.
-        environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-        done = subprocess.run(
-            words, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
+        done = _run(record, _command(record, home, Path(temporary), data, data_dir))
         where = Path(temporary) / ("retrain" if record.script == "retrain.py" else "")
         if done.returncode != 0:
             said = (done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ["nothing"])[-1]
@@ -65,10 +66,36 @@ def replay(record: Record, home: Path, data: str, data_dir: str, report: Report)
     return _compare(record, again, report)
 
 
+def _needs(record: Record) -> Iterator[tuple[str, Path]]:
+    """Files that a retraining begins with."""
+    if record.script == "retrain.py":
+        yield "model", record.model
+        if weights := record.arguments.get("weights"):
+            yield "weights", record.there(weights)
+
+
+def _run(record: Record, words: list[str]) -> subprocess.CompletedProcess[str]:
+    threads = str(record.environment.get("threads") or os.environ.get("OMP_NUM_THREADS", "1"))
+    # The process sees the user's own paths, as the script does when it is started by hand.
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"  # nothing is written but to the temporary folder
+    where = record.cwd if record.cwd is not None and record.cwd.is_dir() else None
+    return subprocess.run(
+        words,
+        env=environment,
+        cwd=where,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def _command(record: Record, home: Path, out: Path, data: str, data_dir: str) -> list[str]:
     given = record.arguments
-    words = [sys.executable, str(home / record.script), f"--out={out}", f"--stop-after={len(record.losses)}"]
-    words += [f"--data={data}", f"--data-dir={data_dir}"]
+    script = str(home.resolve() / record.script)
+    words = [sys.executable, script, f"--out={out}", f"--stop-after={len(record.losses)}"]
+    words += [f"--data={data}", f"--data-dir={data_dir if record.cwd is None else Path(data_dir).absolute()}"]
     for name in _VALUES:
         value = given.get(name)
         if isinstance(value, (str, int)) and not isinstance(value, bool):
@@ -76,7 +103,7 @@ def _command(record: Record, home: Path, out: Path, data: str, data_dir: str) ->
     words += [f"--{name.replace('_', '-')}" for name in _FLAGS if given.get(name) is True]
     words += [f"--set={pair}" for pair in given.get("settings") or ()]
     if record.script == "retrain.py":
-        words.append(f"--model={record.model}")
+        words.append(f"--model={record.model.absolute()}")
     return words
 
 
@@ -115,9 +142,12 @@ def _why(then: Record, now: Record) -> str:
     if names:
         changed = ", ".join(f"{n} was {then.environment[n]}, is {now.environment.get(n)}" for n in names)
         return f"; that may come of this: {changed}"
-    if not then.arguments.get("deterministic"):
-        return "; the run was not --deterministic: such a device may add in another order each time"
-    return "; versions, device and threads are the same: the program, the data or the memory is not"
+    others = "the program, its Python operations, the data or the memory may be others"
+    if then.environment.get("cuda") and not then.arguments.get("deterministic"):
+        return (
+            f"; {others}; or it is the device, which adds in another order each time without --deterministic"
+        )
+    return f"; versions, device and threads are the same: {others}"
 
 
 __all__ = ["replay"]

@@ -7,14 +7,18 @@ code of the folder is run.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
+
+import attrs
 
 from nasdsl.codegen.lock import Lock, directory_of, read_lock
 from nasdsl.errors import UserError
+from nasdsl.records import check, is_plain, toml_of
 from nasdsl.tabular.reading import file_digest
 from nasdsl.verifying.findings import Report
+from nasdsl.verifying.modules import compare_modules
 from nasdsl.verifying.record import Record, differing, read_run, short
+from nasdsl.verifying.strangers import say_bytecode
 from nasdsl.verifying.versions import compare_versions
 
 _AGAIN = "run `python {script}` again with the same arguments: it writes it anew from the last checkpoint"
@@ -25,15 +29,22 @@ _CONSEQUENCES = {
     "result.json": "it is not what the run reached",
 }
 _WEIGHTS = "its weights are not those that the run ended with"
+_LAST = ("model.py", "architecture.json", "result.json", "supernet.safetensors", "weights.safetensors")
+"""Artefacts that a run leaves when it ends, and that others read."""
+_IMAGES = ("torchvision", "pillow")
+"""Packages that read images, which a run on digits does not use."""
 _DRAWN = frozenset({".svg", ".md", ".html", ".png"})
 """Files that are made from the others, for people."""
 
 
-def verify_run(folder: Path, directory: Path | None = None) -> tuple[Report, Record, Path | None]:
+def verify_run(
+    folder: Path, directory: Path | None = None, model: Path | None = None
+) -> tuple[Report, Record, Path | None]:
     """Verifies a run.
 
     Args:
         directory: the compiled directory that it is of; None for the one that it lies in.
+        model: of a retraining, what it trained; None for where the run had it.
 
     Returns:
         The report; the record of the run; the directory, None where there is none.
@@ -41,7 +52,7 @@ def verify_run(folder: Path, directory: Path | None = None) -> tuple[Report, Rec
     Raises:
         UserError: NAS005 for what is no run, NAS701 for a lock that cannot be used.
     """
-    record = read_run(folder)
+    record = attrs.evolve(read_run(folder), named=model)
     what = (
         f"{record.identity.get('method')} with seed"
         if record.script == "search.py"
@@ -49,6 +60,8 @@ def verify_run(folder: Path, directory: Path | None = None) -> tuple[Report, Rec
     )
     report = Report("run", f"{folder}: {what} {record.identity.get('seed')}")
     _files(record, report)
+    _unnamed(record, report)
+    say_bytecode(folder, report)
     _checkpoints(record, report)
     home = directory or directory_of(folder)
     if home is None:
@@ -65,6 +78,8 @@ def _files(record: Record, report: Report) -> None:
         report.unknown.append("files: the run has not ended, which is when their digests are taken")
     whole = 0
     for name, digest in sorted(record.files.items()):
+        if "__pycache__" in Path(name).parts:
+            continue
         path = record.folder / name
         # Read whole, as bytes: a file that is a folder or may not be read is as good as missing.
         found = _digest(path)
@@ -78,6 +93,20 @@ def _files(record: Record, report: Report) -> None:
         report.add(name, what, matters=not drawn, cure=_AGAIN.format(script=record.script))
     if whole:
         report.good.append(f"files: {whole} as the run wrote them")
+
+
+def _unnamed(record: Record, report: Report) -> None:
+    """Artefacts that the lock does not name: put there since, or left out of it."""
+    from nasdsl.runtime.standalone.artefacts import known_of, left_in
+
+    for path in left_in(record.folder, known_of(record.identity)):
+        name = path.relative_to(record.folder).as_posix()
+        if name in record.files or (not record.files and name not in _LAST):
+            continue
+        follows = _CONSEQUENCES.get(name, _WEIGHTS if _weights(path) else "it is not what the run left")
+        what = f"is not named by the run's lock: it may have been put there, and then {follows}"
+        cure = _AGAIN.format(script=record.script)
+        report.add(name, what, matters=path.suffix not in _DRAWN, cure=cure)
 
 
 def _weights(path: Path) -> bool:
@@ -124,12 +153,27 @@ def _whole(path: Path) -> bool:
 def _checkpoint(path: Path, record: Record, report: Report) -> None:
     import torch
 
+    from nasdsl.runtime.standalone.checkpoint import FORMAT
+
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        identity, log = state["identity"], state.get("log", [])
+        identity, log, version = state["identity"], state.get("log", []), state.get("format", 1)
+        check(log, [str])
+        if not is_plain(identity) or type(version) is not int:
+            raise ValueError("its identity is no plain data")
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is no checkpoint of a run
         what = f"is no checkpoint of a run ({type(error).__name__}); nothing in it was executed"
         report.add(path.name, what, matters=True, cure="look at where it came from; do not load it otherwise")
+        return
+    if version != FORMAT:
+        by = "a newer" if version > FORMAT else "an older"
+        cure = "update nasdsl and compile again" if version > FORMAT else "end the run with that version"
+        report.add(
+            path.name,
+            f"was written by {by} version of nasdsl (format {version}, this one reads {FORMAT}): the run cannot go on",
+            matters=True,
+            cure=f"{cure}, or begin anew with --restart",
+        )
         return
     other = differing(identity, record.identity)
     if other:
@@ -157,11 +201,26 @@ def _identity(record: Record, home: Path, report: Report) -> None:
     before = len(report.findings)
     if record.script == "search.py":
         _search_identity(record, home, lock, report)
+        compare_modules(home, lock, report)
     else:
-        _same_file(record, "model", record.model, "the network that was trained", report)
+        _model(record, report)
     _settings(record, home, report)
     if len(report.findings) == before:
         report.good.append("identity: a run of its directory as that is now")
+
+
+def _model(record: Record, report: Report) -> None:
+    """Of a retraining: whether what it trained is what lies where it had it."""
+    path, given = record.model, record.arguments.get("model")
+    adrift = given is not None and record.named is None and record.cwd is None and not path.is_absolute()
+    if (adrift and _digest(path) is None) or (given is not None and not path.exists()):
+        report.unknown.append(
+            f"the network that was trained: {path} is not found from here (--model names it)"
+        )
+    elif adrift and record.identity.get("model") != (_digest(path) or "")[:16]:
+        report.unknown.append(f"the network that was trained: {path} here is another one (--model names it)")
+    else:
+        _same_file(record, "model", path, "the network that was trained", report)
 
 
 def _search_identity(record: Record, home: Path, lock: Lock, report: Report) -> None:
@@ -193,7 +252,7 @@ def _settings(record: Record, home: Path, report: Report) -> None:
     """Settings of config.toml that the run had otherwise, and did not have from its command line."""
     table = "search" if record.script == "search.py" else "retrain"
     try:
-        config = tomllib.loads((home / "config.toml").read_text("utf-8"))
+        config = toml_of((home / "config.toml").read_text("utf-8"))
         now = {**config["data"], **config[table]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         report.add("config.toml", f"cannot be read ({type(error).__name__})", matters=True)
@@ -213,7 +272,7 @@ def _settings(record: Record, home: Path, report: Report) -> None:
 
 
 def verify_environment(record: Record, report: Report, replayed: bool) -> None:
-    """Where the run was, against this machine.
+    """Where the run was, against this machine, and against where it went on.
 
     Args:
         replayed: whether its first steps were done again here and are the same: then only what those steps do
@@ -223,11 +282,26 @@ def verify_environment(record: Record, report: Report, replayed: bool) -> None:
     from nasdsl.runtime.standalone.lock import environment
 
     # How many processes there were says how a run was done, not what this machine is; a replay sets threads.
-    then = {
-        n: v for n, v in record.environment.items() if n != "processes" and not (replayed and n == "threads")
+    left_out = {
+        "processes",
+        *(("threads",) if replayed else ()),
+        *(_IMAGES if record.data_name == "digits" else ()),
     }
+    then = {name: value for name, value in record.environment.items() if name not in left_out}
     device = pick_device("auto" if then.get("cuda") else "cpu")
-    compare_versions(then, environment(device), report, same=replayed)
+    compare_versions(then, environment(device), report, same=replayed, replayed=replayed)
+    for place in record.continued:
+        first, later = record.environment, place["environment"]
+        names = [name for name in {**first, **later} if first.get(name) != later.get(name)]
+        changed = ", ".join(f"{n} was {short(first.get(n))}, then {short(later.get(n))}" for n in names)
+        if "deterministic" in place:
+            changed += (
+                f"{', ' * bool(changed)}{'with' if place['deterministic'] else 'without'} --deterministic"
+            )
+        if changed:
+            where = f"went on elsewhere at epoch {place['epoch']}, step {place['step']} ({changed})"
+            what = f"{where}: the last bits of what follows may be others than those of a run in one place"
+            report.add("run", what, matters=True)
 
 
 __all__ = ["verify_environment", "verify_run"]

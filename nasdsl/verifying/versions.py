@@ -25,17 +25,22 @@ _COMPUTES = {
 """Whose versions results depend on."""
 
 
-def compare_versions(then: Mapping[str, Any], now: Mapping[str, Any], report: Report, same: bool) -> None:
+def compare_versions(
+    then: Mapping[str, Any], now: Mapping[str, Any], report: Report, same: bool, replayed: bool = False
+) -> None:
     """Adds what differs.
 
     Args:
         then, now: versions by name, None or absent for what is not there.
         same: whether all that a version of nasdsl, of Python, or of what compiles could change comes out the same.
+        replayed: whether steps that were done again here are the same to the bit.
     """
     differing = [name for name in {**then, **now} if name in then and then[name] != now.get(name)]
     for name in differing:
         what = f"was {_shown(then[name])}, here it is {_shown(now.get(name))}"
-        if name in _COMPUTES:
+        if name in _COMPUTES and replayed:
+            report.add(name, f"{what}: the steps that were done again are the same to the bit", matters=False)
+        elif name in _COMPUTES:
             report.add(name, f"{what}: {_COMPUTES[name]}", matters=True, cure=_cure(name, then[name]))
         elif same:
             report.add(name, f"{what}: all that depends on it comes out the same", matters=False)
