@@ -13,9 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nasdsl.cli import main
+from nasdsl.drawing.colours import PALETTE
+from nasdsl.drawing.epochs import draw_shares
 from nasdsl.opening import load
-from nasdsl.reporting import read_run
+from nasdsl.reporting import page, read_run
+from nasdsl.reporting.beside import comparison_page
 from nasdsl.reporting.commands import commands
+from nasdsl.reporting.curves import INSTRUMENTS, LEARNING, RETRAINING, Measure, curves, others
 from nasdsl.reporting.rewrites import read_rewrites
 from nasdsl.reporting.timeline import clock, duration, epoch_seconds, running, stretches
 from tests.reporting.common import (
@@ -116,6 +120,47 @@ def test_no_text_is_too_odd(text: str) -> None:
     read_rewrites(text)
 
 
+# --- curves ------------------------------------------------------------------------
+
+
+NAMES = sorted({n for m in (*LEARNING, *INSTRUMENTS, *RETRAINING) for n in m.fields} | {"of_a_plugin"})
+
+
+@pytest.mark.parametrize("measures", [(*LEARNING, *INSTRUMENTS), RETRAINING], ids=["search", "retraining"])
+def test_every_number_of_a_log_is_in_a_figure(measures: tuple[Measure, ...]) -> None:
+    """Also those that the other script calls so."""
+    for i, name in enumerate(NAMES):
+        log = [{"epoch": 1, name: 0.5 + i}, {"epoch": 2, name: None}]
+        (figure,) = curves(log, (*measures, *others(log, measures)), "x")
+        factor = next((m.factor for m in measures if name in m.fields), 1.0)
+        assert f"{factor * (0.5 + i):.4g}" in figure.texts[0], name
+    assert others([{"epoch": 1, "board": [], "x": float("nan")}], measures) == []
+
+
+def test_a_retraining_shows_what_else_its_log_has(tmp_path: Path) -> None:
+    folder = example(tmp_path / "made", 1)
+    write_retrained(folder, 1)
+    write_lines(folder / "retrain" / "log.jsonl", [{"epoch": 1, "loss": 2.0, "gradient_norm": 0.625}])
+    run = read_run(folder)
+    assert "0.625" in page(run)
+    assert "0.625" in comparison_page([run, run])
+
+
+@given(st.sets(st.integers(1, 12), min_size=1))
+def test_epochs_without_shares_are_not_painted(known: set[int]) -> None:
+    epochs = list(range(1, 13))
+    chart = draw_shares([(e, (0.25, 0.75)) for e in sorted(known)], PALETTE[:2], [], "t", epochs)
+    areas = re.findall(r' d="((?:M[^"]*?Z)+)"', chart.svg)
+    assert len(areas) == 2
+    for area in areas:
+        spans = []
+        for part in area.split("Z")[:-1]:
+            left = float(re.match(r"M([\d.]+)", part).group(1))  # type: ignore[union-attr]
+            spans.append((left, float(re.findall(r"H([\d.]+)", part)[-1])))
+        painted = {e for e in epochs if any(a <= chart.first + chart.step * e <= b for a, b in spans)}
+        assert painted == known
+
+
 # --- commands ----------------------------------------------------------------------
 
 
@@ -156,7 +201,7 @@ def test_the_compile_command_makes_the_same_directory(
     if edited:  # what is given counts in every recipe
         del was["recipes"], now["recipes"]
     assert now == was
-    for name in ("retrain.py", "space.nas", "README.md"):
+    for name in ("search.py", "retrain.py", "space.nas", "README.md"):
         assert (again / name).read_text() == (made / name).read_text(), name
 
 
