@@ -12,7 +12,7 @@ import pytest
 import nasdsl
 from nasdsl.cli import main
 from nasdsl.verifying.directory import verify_directory
-from tests.verifying.test_run import script
+from tests.verifying.common import script
 
 TEXT = """
 # {comment}

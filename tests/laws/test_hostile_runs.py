@@ -16,7 +16,7 @@ import torch
 
 import nasdsl
 from nasdsl.cli import main
-from tests.verifying.test_run import script
+from tests.verifying.common import script
 
 TEXT = """
 space small {

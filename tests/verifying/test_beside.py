@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 import nasdsl
-from tests.verifying.test_directory import DAMAGES, damage, edit
-from tests.verifying.test_lock import SMALL
-from tests.verifying.test_run import LINE, script
+from tests.verifying.common import DAMAGES, LINE, SMALL, damage, edit, script
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
+import py_compile
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -13,12 +20,13 @@ import pytest
 import nasdsl
 from nasdsl import UserError
 from nasdsl.cli import main
-from nasdsl.codegen.lock import LOCK, read_lock
+from nasdsl.codegen.lock import LOCK, WRITTEN, config_digest, digest_of, read_lock
 from nasdsl.opening import compiled_again
 from nasdsl.verifying import Finding, Report
 from nasdsl.verifying.directory import verify_directory
+from nasdsl.verifying.meaning import same_program
 from nasdsl.verifying.versions import compare_versions
-from tests.verifying.test_lock import SMALL
+from tests.verifying.common import DAMAGES, SMALL, damage, edit, of, relock
 
 WORDS = {"README.md", "rewrites.md"}
 
@@ -34,17 +42,6 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(compiled: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(compiled, tmp_path / "dir"))
-
-
-def edit(path: Path, change: Callable[[str], str]) -> None:
-    before = path.read_text("utf-8")
-    path.write_text(change(before), "utf-8")
-    assert path.read_text("utf-8") != before
-
-
-def of(report: Report, subject: str) -> Finding:
-    (finding,) = [f for f in report.findings if f.subject == subject]
-    return finding
 
 
 def test_what_nobody_touched_is_the_same(compiled: Path) -> None:
@@ -156,6 +153,7 @@ def test_what_compile_did_not_write(folder: Path, name: str, matters: bool) -> N
     (folder / name).write_text("")
     (folder / "runs" / "0").mkdir(parents=True)
     (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "gone.cpython-311.pyc").write_bytes(b"")  # beside no source it is never read
     report = verify_directory(folder)
     assert [(f.subject, f.matters) for f in report.findings] == [(name.partition("/")[0], matters)]
 
@@ -172,30 +170,6 @@ NAMES = (
     "README.md",
     LOCK,
 )
-
-
-def _flip(data: bytes, place: float) -> bytes:
-    at = int(len(data) * place)
-    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-
-
-DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
-    "emptied": lambda data: b"",
-    "truncated": lambda data: data[: len(data) // 2],
-    "last byte gone": lambda data: data[:-1],
-    "bit flipped": lambda data: _flip(data, 0.3),
-    "another bit": lambda data: _flip(data, 0.71),
-    "no text": lambda data: data[:40] + b"\xff\x00" + data[40:],
-    "removed": lambda data: None,
-}
-
-
-def damage(path: Path, how: str) -> None:
-    data = DAMAGES[how](path.read_bytes())
-    if data is None:
-        path.unlink()
-    else:
-        path.write_bytes(data)
 
 
 @pytest.mark.parametrize("how", DAMAGES)
@@ -262,13 +236,126 @@ def test_python_in_a_space_is_not_imported_unless_allowed(
     )
     nasdsl.load(tmp_path / "py.nas", allow_python=True).compile("darts").write(tmp_path / "out")
     (tmp_path / "imported").unlink()
-    monkeypatch.delitem(__import__("sys").modules, "ops_of_mine")
+    monkeypatch.delitem(sys.modules, "ops_of_mine")
     report = verify_directory(tmp_path / "out")
     assert report.findings == []
     assert any("--allow-python" in line for line in report.unknown)
     assert not (tmp_path / "imported").exists()
+    assert any("ops_of_mine as when" in line for line in report.good)
     assert verify_directory(tmp_path / "out", allow_python=True).findings == []
     assert (tmp_path / "imported").exists()
+    # The module is a part of what was compiled, wherever the scripts would find it.
+    edit(tmp_path / "ops_of_mine.py", lambda t: t.replace("c, c, 1", "c, c, 3, padding=1"))
+    assert of(verify_directory(tmp_path / "out"), "ops_of_mine").matters
+    monkeypatch.undo()
+    assert any("ops_of_mine" in line for line in verify_directory(tmp_path / "out").unknown)
+    shutil.copy(tmp_path / "ops_of_mine.py", tmp_path / "out")
+    report = verify_directory(tmp_path / "out")
+    assert [f.subject for f in report.findings] == ["ops_of_mine"]
+
+
+def test_a_module_beside_the_scripts_is_found_where_it_is_allowed(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/ops_beside.py").write_text(
+        "from torch import nn\n"
+        "class Mine(nn.Conv2d):\n"
+        "    def __init__(self, c): super().__init__(c, c, 1)\n"
+        "OPERATIONS = {'mine': Mine}\n"
+    )
+    (tmp_path / "py.nas").write_text(
+        'space py {\n  use python "ops_beside"\n  input image(1, 8, 8)\n'
+        "  network { stem: conv(3, 4) body: choose { a: mine, b: id } head: global_pool >> linear(10) }\n}\n"
+    )
+    line = (
+        "import sys, nasdsl; sys.path.insert(0, 'out'); nasdsl.load('py.nas', allow_python=True)"
+        ".compile('darts').write('out'); sys.path.pop(0); sys.modules.pop('ops_beside');"
+        "from nasdsl.cli import main; sys.exit(main(['verify', 'out', '--allow-python']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing differs\n" in done.stdout
+
+
+# --- a lock that was made to fit -------------------------------------------------
+
+
+def named(config: str, data: str) -> str:
+    """The settings with other data."""
+    return re.sub(r'^name = ".*"$', f'name = "{data}"', config, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_lock_names_all_that_is_read(folder: Path, name: str) -> None:
+    relock(folder, lambda data: data["files"].pop(name))
+    with pytest.raises(UserError, match=f"NAS701.*{name}"):
+        verify_directory(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("search.py", lambda t: "print('mine')\n"),
+        ("retrain.py", lambda t: "print('mine')\n"),
+        ("supernet.py", lambda t: t.replace("padding=2", "padding=(2, 2)")),
+        ("config.toml", lambda t: t.replace("weight_lr = 0.025", "weight_lr = 0.5")),
+        ("config.toml", lambda t: named(t, "mine:load")),
+        ("config.toml", lambda t: t + "mine = 3\n"),
+    ],
+)
+def test_what_compile_would_not_write_matters_though_the_lock_fits(
+    folder: Path, name: str, change: Callable[[str], str]
+) -> None:
+    edit(folder / name, change)
+    text = (folder / name).read_text()
+
+    def fit(data: dict[str, Any]) -> None:
+        data["files"][name] = digest_of(text)
+        data["config"] = config_digest((folder / "config.toml").read_text())
+
+    relock(folder, fit)
+    report = verify_directory(folder)
+    assert any(f.subject == name and f.matters for f in report.findings), report.findings
+
+
+def test_code_as_data_is_said_and_so_is_the_module_beside_the_scripts(folder: Path) -> None:
+    edit(folder / "config.toml", lambda t: named(t, "mine_data:load"))
+    (folder / "mine_data.py").write_text("def load(): ...\n")
+    report = verify_directory(folder)
+    assert any("import and call it" in f.what for f in report.findings if f.subject == "config.toml")
+    assert "config.toml names it as data" in of(report, "mine_data.py").what
+    assert of(report, "mine_data.py").matters
+
+
+def test_a_lock_that_names_a_module_does_not_make_it_one_of_the_directory(folder: Path) -> None:
+    (folder / "torch.py").write_text("")
+    relock(folder, lambda data: data["files"].update({"torch.py": digest_of("")}))
+    assert "in the place of `torch`" in of(verify_directory(folder), "torch.py").what
+
+
+# --- bytecode --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["UNCHECKED_HASH", "CHECKED_HASH", "TIMESTAMP"])
+def test_bytecode_of_another_program_matters(folder: Path, tmp_path: Path, mode: str) -> None:
+    cache = Path(importlib.util.cache_from_source(str(folder / "supernet.py")))
+    source = folder / "supernet.py"
+    py_compile.compile(str(source), str(cache), invalidation_mode=py_compile.PycInvalidationMode["TIMESTAMP"])
+    assert verify_directory(folder).findings == []
+    good, status = source.read_text(), source.stat()
+    source.write_text(good[:-20] + "#" * 19 + "\n")  # of the same size and, then, of the same time
+    os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
+    py_compile.compile(str(source), str(cache), invalidation_mode=py_compile.PycInvalidationMode[mode])
+    source.write_text(good)
+    os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
+    report = verify_directory(folder)
+    assert [f.matters for f in report.findings] == [True]
+    assert "in the place of supernet.py" in report.findings[0].what
+    cache.write_bytes(cache.read_bytes()[:16] + b"\xe3" * 40)
+    assert verify_directory(folder).matters
+    os.utime(source)  # Python would compile the source anew, or never looks at its time
+    assert verify_directory(folder).matters == (mode != "TIMESTAMP")
 
 
 # --- versions --------------------------------------------------------------------
@@ -296,7 +383,7 @@ def test_a_version_that_writes_other_files_is_told_from_one_that_does_not(
 
 @pytest.mark.parametrize(
     "words",
-    [["--replay"], ["--directory", "x"], ["--data", "digits"], ["--data-dir", "x"]],
+    [["--replay"], ["--directory", "x"], ["--data", "digits"], ["--data-dir", "x"], ["--model", "x"]],
     ids=lambda words: words[0],
 )
 def test_options_of_runs_are_refused_for_directories(
@@ -331,6 +418,25 @@ def test_findings_are_plain_data() -> None:
     }
 
 
-def test_what_is_no_directory(tmp_path: Path) -> None:
+def test_what_is_no_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="NAS005"):
         verify_directory(tmp_path)
+    assert main(["verify", str(tmp_path / "nosuch"), "--replay"]) == 1
+    assert "NAS005" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "same"),
+    [
+        ("# a\nx = 1", "x = 1  # b", True),
+        ('"""one"""\nx = 1', '"""two"""\nx = 1', True),
+        ('"""one"""\nx = 1', "x = 1", False),
+        ('def f():\n    "one"\n    return f.__doc__', "def f():\n    return f.__doc__", False),
+        ('async def f():\n    "one"', 'async def f():\n    "two"', True),
+        ("x = " + "-" * 3000 + "1", "x = 1", False),
+        ("x = 1", "x = 2", False),
+    ],
+)
+def test_what_a_program_says(left: str, right: str, same: bool) -> None:
+    """Comments count for nothing, the words of docstrings neither; that there is one does."""
+    assert same_program(left, right) == same == same_program(right, left)

@@ -16,14 +16,7 @@ import nasdsl
 from nasdsl import UserError
 from nasdsl.codegen.lock import LOCK, config_digest, read_lock
 from nasdsl.records import Each, check, record_of
-
-SMALL = """
-space small {
-  param C = 4
-  input image(1, 8, 8)
-  network { stem: choose { a: conv(3, C), b: conv(5, C) } head: global_pool >> linear(10) }
-}
-"""
+from tests.verifying.common import SMALL
 
 
 @pytest.fixture(scope="module")

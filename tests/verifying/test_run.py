@@ -6,8 +6,6 @@ import json
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,46 +24,13 @@ from nasdsl.verifying.data import verify_data
 from nasdsl.verifying.record import read_run
 from nasdsl.verifying.replay import replay
 from nasdsl.verifying.run import verify_environment, verify_run
-from tests.verifying import test_directory
-from tests.verifying.test_directory import DAMAGES, of
-from tests.verifying.test_lock import SMALL
-
-LINE = ("--data", "digits", "--device", "cpu", "--limit-batches", "4", "--set", "batch_size=8")
-
-
-def script(root: Path, name: Path, *line: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
-    return subprocess.run(
-        [sys.executable, str(name), *line],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=250,
-    )
-
-
-@pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
-    """A compiled directory with a search and a retraining that have ended."""
-    here = tmp_path_factory.mktemp("ended")
-    (here / "small.nas").write_text(SMALL)
-    nasdsl.load(here / "small.nas").compile("darts", settings={"epochs": 2}).write(here / "out")
-    for name, epochs in (("search.py", "2"), ("retrain.py", "1")):
-        done = script(root, here / "out" / name, *LINE, "--epochs", epochs)
-        assert done.returncode == 0, done.stderr
-    return here / "out"
-
-
-@pytest.fixture
-def home(ended: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(ended, tmp_path / "dir"))
+from tests.verifying import common
+from tests.verifying.common import DAMAGES, LINE, of, script
 
 
 def edit(path: Path, change: Callable[[str], str]) -> None:
     """Changes a file; a lock is made to fit its checksum again, as somebody who means it would."""
-    test_directory.edit(path, change)
+    common.edit(path, change)
     if path.name == "nasdsl.lock":
         lock = json.loads(path.read_text("utf-8"))
         del lock["checksum"]
