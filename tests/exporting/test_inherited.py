@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,10 @@ from nasdsl.cli import main
 from nasdsl.errors import InternalError, UserError
 from nasdsl.exporting.equality import FLOAT64, difference, inputs
 from nasdsl.exporting.inherited import inherited
+from nasdsl.exporting.runs import program_of
 from nasdsl.methods import METHODS
+from nasdsl.runtime.standalone.lock import text_of_lock
+from nasdsl.verifying.meaning import same_program
 
 TINY = {"N": 1, "C": 4, "resolution": 8}
 
@@ -134,6 +139,7 @@ def test_a_run_leaves_the_weights_of_what_it_found(run: Path) -> None:
     assert record["same_as_model"] is True
     assert record["difference"] <= FLOAT64
     assert len(record["mean"]) == len(record["std"]) == 3
+    assert record["notes"] == ["grey images repeated to 3 channels"]
     lock = json.loads((run / "nasdsl.lock").read_text("utf-8"))
     assert {"inherited/weights.safetensors", "inherited/record.json"} <= lock["files"].keys()
 
@@ -146,6 +152,7 @@ def test_a_run_is_exported(run: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert f"method `{run.parents[1].name}`, on digits, seed 0" in card
     assert "`model.py` of the run computes the same." in card
     assert mean_of(run) in card
+    assert "Before that, in training: grey images repeated to 3 channels." in card
     weights = run / "inherited" / "weights.safetensors"
     params = [w for k, v in TINY.items() for w in ("--param", f"{k}={v}")]
     words = [space, *params, "--arch", str(run / "architecture.json"), "--weights", str(weights)]
@@ -155,7 +162,8 @@ def test_a_run_is_exported(run: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     one, other = (load_file(tmp_path / f"{name}.safetensors") for name in ("run", "file"))
     assert one.keys() == other.keys()
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
-    assert (tmp_path / "run.py").read_text("utf-8") == (run / "model.py").read_text("utf-8")
+    texts = [path.read_text("utf-8") for path in (tmp_path / "run.py", run / "model.py")]
+    assert same_program(*texts)  # a comment names the file that the space was read from
 
 
 def mean_of(run: Path) -> str:
@@ -177,18 +185,42 @@ def test_a_run_of_another_space_or_other_weights_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_damaged_weights_of_a_supernet_are_refused(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def relocked(run: Path, **files: str) -> None:
+    """A lock that says other digests, or none, of files that the run left."""
+    lock = json.loads((run / "nasdsl.lock").read_text("utf-8"))
+    del lock["checksum"]
+    (run / "nasdsl.lock").write_text(text_of_lock({**lock, "files": files}), "utf-8")
+
+
+@pytest.mark.parametrize("how", ["damaged", "begun anew", "of another supernet"])
+def test_weights_that_a_run_has_not_left_are_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
 ) -> None:
-    path = run / "supernet.safetensors"
-    before = path.read_bytes()
-    state = load_file(path)
-    try:
+    home = shutil.copytree(run.parents[1], tmp_path / "copy")
+    path = home / "runs" / "0" / "supernet.safetensors"
+    if how == "begun anew":
+        relocked(path.parent)
+    else:
+        state = load_file(path)
         del state["stem.0.weight"]
         save_file(state, path)
-        words = ["export", str(run.parents[1] / "space.nas"), "--run", str(run), "-o", str(tmp_path / "m.py")]
-        assert main(words) == 1
-    finally:
-        path.write_bytes(before)
-    assert "error[NAS802]" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    if how == "of another supernet":
+        relocked(path.parent, **{path.name: sha256(path.read_bytes()).hexdigest()})
+    words = ["export", str(home / "space.nas"), "--run", str(path.parent), "-o", str(tmp_path / "m.py")]
+    assert main(words) == 1
+    code = "NAS802" if how == "of another supernet" else "NAS607"
+    assert f"error[{code}]" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["copy"]
+
+
+def test_what_goes_wrong_beside_the_weights_is_not_blamed_on_them(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: object) -> None:
+        raise RuntimeError("of something else")
+
+    monkeypatch.setattr("nasdsl.exporting.weights.inherited", broken)
+    program = program_of(run)
+    found = program.space.parse(str(run / "architecture.json"))
+    with pytest.raises(RuntimeError, match="of something else"):
+        nasdsl.export(program.space, found, tmp_path / "m.py", weights=run)
