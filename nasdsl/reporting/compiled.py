@@ -79,7 +79,8 @@ def compiled_of(
         )
         return None
     config, raw = _config(home, problems)
-    return Compiled(home, of, config, raw, _text(home / "rewrites.md"), _modules(_text(home / "space.nas")))
+    modules = _modules(_text(home / "space.nas")) or tuple(of.python)
+    return Compiled(home, of, config, raw, _text(home / "rewrites.md"), modules)
 
 
 def _is_compiled(folder: Path) -> bool:

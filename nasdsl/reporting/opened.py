@@ -61,7 +61,7 @@ class Opened:
         return found
 
     def _space(self, compiled: Compiled) -> Space | str:
-        from nasdsl.ranking.searched import space_of
+        from nasdsl.opening import space_of
 
         try:
             found = space_of(compiled.folder, compiled.lock, self.allow_python)
