@@ -105,7 +105,7 @@ def differing(was: Any, now: Mapping[str, Any]) -> list[str]:
     """What of an identity is another one, in words."""
     if not isinstance(was, Mapping):
         return ["it says no identity"]
-    names = [n for n in {**was, **now} if was.get(n) != now.get(n)]
+    names = [n for n in {**was, **now} if (n in was, was.get(n)) != (n in now, now.get(n))]
     return [f"{n} was {short(was.get(n))}, is {short(now.get(n))}" for n in names]
 
 

@@ -159,7 +159,7 @@ def _checkpoint(path: Path, record: Record, report: Report) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         identity, log, version = state["identity"], state.get("log", []), state.get("format", 1)
         check(log, [str])
-        if not is_plain(identity) or type(version) is not int:
+        if type(identity) is not dict or not is_plain(identity) or type(version) is not int:
             raise ValueError("its identity is no plain data")
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is no checkpoint of a run
         what = f"is no checkpoint of a run ({type(error).__name__}); nothing in it was executed"

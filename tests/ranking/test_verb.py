@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,8 +16,10 @@ import pytest
 import torch
 
 import nasdsl
+from nasdsl import UserError
 from nasdsl.cli import main
 from nasdsl.ranking.searched import Options, Searched, open_run
+from tests.verifying.common import relock
 
 SPACE = """space ranked {
   input image(1, 8, 8)
@@ -269,6 +272,65 @@ def test_another_supernet_or_folder_is_refused(folder: Path, tmp_path: Path) -> 
         code.write_text(text)
     assert found == 1
     assert "NAS607" in err
+
+
+@pytest.fixture
+def copied(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder / "darts", tmp_path / "darts"))
+
+
+def refused(home: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        open_run(home, "runs/0", Options())
+    return str(caught.value)
+
+
+def test_a_flipped_bit_in_the_weights_is_no_supernet_of_the_run(copied: Path) -> None:
+    path = copied / "runs/0/supernet.safetensors"
+    data = path.read_bytes()
+    path.write_bytes(data[:-5] + bytes([data[-5] ^ 1]) + data[-4:])
+    assert "NAS607" in refused(copied)
+    path.write_bytes(data)
+    assert open_run(copied, "runs/0", Options())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("batch_size", "x"),
+        ("batch_size", 0),
+        ("batch_size", "gone"),
+        ("name", ["digits"]),
+        ("seed", torch.zeros(3)),
+        ("seed", -1),
+        ("seed", True),
+        ("limit_batches", -2),
+        ("train_fraction", 7.0),
+        ("precision", 3),
+    ],
+)
+def test_what_no_search_takes_is_not_believed_of_a_checkpoint(copied: Path, name: str, value: object) -> None:
+    path = copied / "runs/0/checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    state["identity"] |= {name: value}
+    if value == "gone":
+        del state["identity"][name]
+    torch.save(state, path)
+    assert "NAS607" in refused(copied)
+
+
+def test_a_parameter_may_have_any_name(copied: Path) -> None:
+    relock(copied, lambda data: data["space"]["given"].update(allow_python=True, path="x"))
+    assert "NAS109" in refused(copied)
+
+
+@pytest.mark.parametrize(
+    "text", ["[[compile]]\nx = 1\n", "q = " + "[" * 3000, "", '[compile]\nrelax = "x"\n']
+)
+def test_a_directory_is_what_its_lock_says_whatever_its_settings_are(copied: Path, text: str) -> None:
+    """`config.toml` is for runs; [compile] in it has no say in what was compiled, here as in `search.py`."""
+    (copied / "config.toml").write_text(text)
+    assert open_run(copied, "runs/0", Options()).program.files()["supernet.py"]
 
 
 def test_what_the_supernet_cannot_express_is_left_out_and_said(tmp_path: Path) -> None:

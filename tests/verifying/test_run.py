@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import pickle
+import py_compile
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +27,7 @@ from nasdsl.verifying.record import read_run
 from nasdsl.verifying.replay import replay
 from nasdsl.verifying.run import verify_environment, verify_run
 from tests.verifying import common
-from tests.verifying.common import DAMAGES, LINE, of, script
+from tests.verifying.common import DAMAGES, LINE, of, relock, script
 
 
 def edit(path: Path, change: Callable[[str], str]) -> None:
@@ -50,7 +52,9 @@ def said(report: Report) -> list[Finding]:
 def test_what_nobody_touched_is_the_same_and_its_first_steps_are_the_same_again(
     ended: Path, run: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    before = sorted(path for path in ended.rglob("*"))
     assert main(["verify", str(ended / run), "--replay", "--json"]) == 0
+    assert sorted(path for path in ended.rglob("*")) == before
     record = json.loads(capsys.readouterr().out)
     assert record["findings"] == []
     assert "replay: the first 3 steps are the same to the bit" in record["good"]
@@ -132,6 +136,92 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_does_not(home: Path, tm
     assert marker.exists()
 
 
+def resealed(path: Path, change: Callable[[Any], object]) -> None:
+    """Changes a checkpoint and seals it again, as anybody can."""
+    state = torch.load(path, weights_only=True)
+    torch.save(change(state) or state, path)
+    seal(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: [s],
+        lambda s: s.update(log=[1, 2]),
+        lambda s: s.update(log={"a": 1}),
+        lambda s: s.update(format="x"),
+        lambda s: s.update(identity=3),
+        lambda s: s["identity"].update(seed=torch.zeros(3)),
+        lambda s: s["identity"].update(seed=10**5000),
+        lambda s: s["identity"].update(seed=(1, 2)),
+        lambda s: s["identity"].update({3: 4}),
+        lambda s: s["identity"].update(seed=nested(300)),
+    ],
+    ids=range(10),
+)
+def test_a_checkpoint_of_wrong_kinds_is_none_of_a_run(home: Path, change: Callable[[Any], object]) -> None:
+    resealed(home / "runs/0/checkpoint.pt", change)
+    assert "is no checkpoint of a run" in of(verified(home / "runs/0"), "checkpoint.pt").what
+
+
+def nested(depth: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize(("version", "cure"), [(99, "update nasdsl"), (1, "end the run with that version")])
+def test_a_checkpoint_of_another_format_cannot_be_gone_on_with(home: Path, version: int, cure: str) -> None:
+    resealed(home / "runs/0/checkpoint.pt", lambda state: state.update(format=version))
+    finding = of(verified(home / "runs/0"), "checkpoint.pt")
+    assert finding.matters
+    assert cure in (finding.cure or "")
+
+
+@pytest.mark.parametrize("name", ["model.py", "supernet.safetensors", "log.jsonl", "inherited/record.json"])
+def test_an_artefact_that_the_lock_leaves_out_is_said(home: Path, name: str) -> None:
+    relock(home / "runs/0", lambda data: data["files"].pop(name))
+    report = verified(home / "runs/0")
+    assert "is not named by the run's lock" in of(report, name).what
+    assert report.matters
+
+
+def test_a_lock_without_any_files_does_not_pass_for_a_run_that_goes_on(home: Path) -> None:
+    relock(home / "runs/0", lambda data: data.update(files={}))
+    assert {f.subject for f in said(verified(home / "runs/0"))} == {
+        "model.py",
+        "architecture.json",
+        "supernet.safetensors",
+    }
+
+
+def test_bytecode_that_would_be_trained_in_the_place_of_the_model_matters(home: Path) -> None:
+    model, cache = home / "runs/0/model.py", home / "runs/0/__pycache__"
+    (model.parent / "other.py").write_text("Network = None\n")
+    cache.mkdir(exist_ok=True)
+    target = cache / Path(importlib.util.cache_from_source(str(model))).name
+    py_compile.compile(
+        str(model.parent / "other.py"),
+        str(target),
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    )
+    assert "in the place of model.py" in of(verified(home / "runs/0"), f"__pycache__/{target.name}").what
+
+
+def test_a_damaged_lock_is_one_of_what_it_lies_in(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "nasdsl.lock").write_text("{")
+    assert directory_of(home / "runs/0") == home
+    assert main(["verify", str(home / "runs/0")]) == 1
+    assert "nasdsl.lock cannot be used" in capsys.readouterr().out
+    (home / "runs/0/nasdsl.lock").write_text("{")
+    assert directory_of(home / "runs/0/retrain") == home
+    assert main(["verify", str(home / "runs/0")]) == 1
+    assert "run the script that wrote the folder again" in capsys.readouterr().err
+
+
 # --- whose run it is -------------------------------------------------------------
 
 
@@ -198,6 +288,74 @@ def test_the_environment_is_compared(home: Path) -> None:
     assert of(report, "threads").cure == "OMP_NUM_THREADS=64"
 
 
+def test_packages_that_read_images_matter_to_runs_on_images(home: Path) -> None:
+    relock(home / "runs/0", lambda data: data["environment"].update(torchvision="0.1", pillow="1"))
+    for name, subjects in (("digits", set()), ("cifar10", {"torchvision", "pillow"})):
+        relock(home / "runs/0", lambda data, name=name: data["identity"].update(name=name))  # type: ignore[misc]
+        report = Report("run", "x")
+        verify_environment(read_run(home / "runs/0"), report, replayed=False)
+        assert {f.subject for f in said(report)} == subjects
+
+
+def test_what_a_replay_showed_to_be_the_same_is_harmless(home: Path) -> None:
+    relock(home / "runs/0", lambda data: data["environment"].update(torch="2.5.0", device="x", nasdsl="0"))
+    report = Report("run", "x")
+    verify_environment(read_run(home / "runs/0"), report, replayed=True)
+    assert {f.subject: f.matters for f in report.findings} == dict.fromkeys(
+        ("torch", "device", "nasdsl"), False
+    )
+
+
+def test_where_a_run_went_on_elsewhere_is_said(home: Path) -> None:
+    environment = json.loads((home / "runs/0/nasdsl.lock").read_text())["environment"]
+    places = [
+        {"epoch": 1, "step": 3, "environment": {**environment, "torch": "2.5.0"}},
+        {"epoch": 2, "step": 1, "environment": environment},
+        {"epoch": 2, "step": 2, "environment": environment, "deterministic": True},
+    ]
+    relock(home / "runs/0", lambda data: data.update(continued=places))
+    report = Report("run", "x")
+    verify_environment(read_run(home / "runs/0"), report, replayed=True)
+    assert [f.what.partition(":")[0] for f in said(report)] == [
+        f"went on elsewhere at epoch 1, step 3 (torch was {environment['torch']}, then 2.5.0)",
+        "went on elsewhere at epoch 2, step 2 (with --deterministic)",
+    ]
+    relock(home / "runs/0", lambda data: data.update(continued=[{"epoch": "x"}]))
+    with pytest.raises(UserError, match="NAS701"):
+        read_run(home / "runs/0")
+
+
+def test_a_model_is_found_from_where_the_run_was_started(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, start = home / "runs/0/retrain", tmp_path / "start"
+    start.mkdir()
+    shutil.copy(home / "runs/0/model.py", start / "m.py")
+    monkeypatch.chdir(tmp_path)
+
+    def started(data: dict[str, Any]) -> None:
+        data["arguments"]["model"], data["cwd"] = "m.py", str(start)
+
+    relock(run, started)
+    assert verified(run).findings == []
+    relock(run, lambda data: data.pop("cwd"))  # as locks were before
+    for there in (False, True):
+        if there:
+            (tmp_path / "m.py").write_text("# another\n")
+        report = verified(run)
+        assert report.findings == []
+        assert any("--model names it" in line for line in report.unknown)
+    report = verify_run(run, None, start / "m.py")[0]
+    assert (report.findings, [line for line in report.unknown if "--model" in line]) == ([], [])
+    (tmp_path / "m.py").unlink()
+    assert main(["verify", str(run), "--replay"]) == 0
+    out = capsys.readouterr().out
+    assert "not known the first steps: " in out
+    assert "m.py is not found from here (--model names it)" in out
+    assert main(["verify", str(home / "runs/0"), "--model", "m.py"]) == 2
+    capsys.readouterr()
+
+
 # --- data ------------------------------------------------------------------------
 
 
@@ -216,7 +374,7 @@ def test_other_data_are_found(home: Path) -> None:
 @pytest.mark.parametrize("name", ["imagefolder:none", "cifar10"])
 def test_data_that_are_not_there_are_not_known(home: Path, tmp_path: Path, name: str) -> None:
     report = Report("run", "x")
-    verify_data(read_run(home / "runs/0"), home, name, str(tmp_path / "data"), report)
+    assert not verify_data(read_run(home / "runs/0"), home, name, str(tmp_path / "data"), report)
     assert (report.findings, len(report.unknown)) == ([], 1)
     assert not (tmp_path / "data").exists()
 
@@ -238,6 +396,16 @@ def test_code_that_a_run_names_as_its_data_runs_only_if_the_user_names_it(
     assert main(["verify", str(home / "runs/0"), "--replay"]) == 2
     assert "--data evil:data" in capsys.readouterr().err
     assert not (tmp_path / "executed").exists()
+
+
+def test_steps_whose_data_are_not_there_are_not_known(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    relock(home / "runs/0", lambda data: data["identity"].update(name="imagefolder:none"))
+    main(["verify", str(home / "runs/0"), "--replay"])
+    out = capsys.readouterr().out
+    assert "not known the first steps: the data that they need are not at hand" in out
+    assert "search.py ended" not in out
 
 
 # --- replay ----------------------------------------------------------------------
