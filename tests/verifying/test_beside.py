@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+import py_compile
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 import nasdsl
+from nasdsl.verifying.beside import supernet_of
 from tests.verifying.common import DAMAGES, LINE, SMALL, damage, edit, script
 
 
@@ -62,6 +66,29 @@ def test_any_damage_of_a_file_that_a_search_reads(
 ) -> None:
     code, error = used(compiled, tmp_path, root, name, how)
     assert clear(code, error, name), error
+
+
+def test_bytecode_does_not_stand_in_for_the_supernet(
+    compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is executed is what was compared: the text of `supernet.py`."""
+    folder = Path(shutil.copytree(compiled, tmp_path / "dir"))
+    (tmp_path / "other.py").write_text("Supernet = None\n")
+    cache = importlib.util.cache_from_source(str(folder / "supernet.py"))
+    unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    py_compile.compile(str(tmp_path / "other.py"), cache, invalidation_mode=unchecked)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setitem(sys.modules, "supernet", None)  # which puts back what is there now
+    monkeypatch.delitem(sys.modules, "supernet")
+    assert supernet_of(folder) is not None
+    assert sys.modules["supernet"].__file__ == str(folder / "supernet.py")
+    del sys.modules["supernet"]
+    assert importlib.import_module("supernet").Supernet is None  # which shows that it would have stood in
+    monkeypatch.setitem(sys.modules, "supernet", None)
+    monkeypatch.delitem(sys.modules, "supernet")
+    (folder / "supernet.py").write_text("x = " + "(" * 5000)
+    with pytest.raises(SystemExit):
+        supernet_of(folder)
 
 
 def test_a_supernet_that_was_edited_is_used_and_said(compiled: Path, tmp_path: Path, root: Path) -> None:
