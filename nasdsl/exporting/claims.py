@@ -16,6 +16,7 @@ import attrs
 from nasdsl.errors import UserError
 from nasdsl.exporting.inherited import FOLDER, RECORD, not_compared, not_the_same
 from nasdsl.records import read_record
+from nasdsl.verifying.findings import printable
 from nasdsl.verifying.record import Record, read_run
 
 _ACCURACIES = {"weights": "test_accuracy", "last_step": "last_step_accuracy"}
@@ -75,9 +76,10 @@ def of_the_run(folder: Path, channels: int) -> Claims:
 def run_words(identity: Mapping[str, Any]) -> tuple[str, ...]:
     """What a run was of and for how long, as its identity says it."""
     names = {"name": "on {}", "seed": "seed {}", "epochs": "epochs {}"}
-    found = [words.format(identity[n]) for n, words in names.items() if identity.get(n) is not None]
+    said = {n: printable(str(v)) for n, v in identity.items() if n in names and v is not None}
+    found = [words.format(said[n]) for n, words in names.items() if n in said]
     limit = identity.get("limit_batches")
-    return (*found, f"at most {limit} steps an epoch") if limit is not None else tuple(found)
+    return (*found, f"at most {printable(str(limit))} steps an epoch") if limit is not None else tuple(found)
 
 
 def _vouching(folder: Path, name: str, digest: str) -> Record | None:
@@ -107,18 +109,28 @@ def _trained(run: Record, path: Path, accuracy: str, channels: int) -> Claims:
     both = None
     if reached is not None and count is not None and 0 <= reached <= 1 and count > 0:
         both = float(reached), count
-    weights = run.identity.get("weights")
-    named = run.arguments.get("weights")
-    began = f"from weights of `{Path(str(named)).name}` ({weights})" if named else f"from weights ({weights})"
-    began = "from scratch" if weights is None else began
-    known = [began] if "weights" in run.identity else []
-    said = ", ".join([*known, *run_words(run.identity)])
+    said = ", ".join([*_began(run), *run_words(run.identity)])
     return Claims(
         (f"Trained by retrain.py{f': {said}' if said else ''}.",),
         *_scale(result, channels),
         accuracy=both,
         notes=tuple(result.get("notes", ())),
     )
+
+
+def _began(run: Record) -> list[str]:
+    """What a retraining began from; nothing where its lock does not say it."""
+    if "weights" not in run.identity:
+        return []
+    if run.identity["weights"] is None:
+        return ["from scratch"]
+    # The file's name alone: where it lay is nobody's business who gets the network.
+    name, digest = run.arguments.get("weights"), printable(str(run.identity["weights"]))
+    return [
+        f"from weights of `{printable(Path(str(name)).name)}` ({digest})"
+        if name
+        else f"from weights ({digest})"
+    ]
 
 
 def _inherited(run: Record, path: Path, channels: int) -> Claims:

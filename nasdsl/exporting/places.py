@@ -1,8 +1,8 @@
 """Where exported files go.
 
 Takes paths, refuses or moves. Invariant: nothing that an export is made of, no file of a run or of a compiled
-directory and no page of somebody's own is written over; either every file is where it is wanted, or none that could
-not be was found too late: what can be known before the first is moved is looked at before.
+directory and no page of somebody's own is written over; whether every file can be where it is wanted is looked at
+before the first is moved.
 """
 
 from __future__ import annotations
