@@ -175,7 +175,17 @@ def load_data(
         raise Mistake(f"loader=stream is for imagefolder:PATH; {name} is in memory")
     if len(train) == 0 or len(test) == 0:
         raise Mistake(f"--data {name}: there are {len(train)} training and {len(test)} test examples")
-    labels = torch.cat([train.labels, test.labels])
+    _refuse_labels(name, torch.cat([train.labels, test.labels]), classes)
+    _refuse_unfinite(name, train, test)
+    train, test = (_convert(s, declared, notes) for s in (train, test))
+    seen = train.examples.sample() if isinstance(train.examples, Pictures) else train.examples
+    used = "stream" if streams else "memory"
+    if len(seen) < len(train):
+        notes.append(f"mean and deviation are those of {len(seen)} of the {len(train):,} training images")
+    return Data(train, test, *_statistics(seen), flips, tuple(dict.fromkeys(notes)), used, whole)
+
+
+def _refuse_labels(name: str, labels: Tensor, classes: int) -> None:
     found = int(labels.max()) + 1
     if int(labels.min()) < 0:
         raise Mistake(f"--data {name}: labels count from 0, there is {int(labels.min())}")
@@ -184,13 +194,6 @@ def load_data(
             f"--data {name} has {found} classes and the network was compiled for {classes}; "
             f"compile it for {found} (where the space has such a parameter: --param classes={found})"
         )
-    _refuse_unfinite(name, train, test)
-    train, test = (_convert(s, declared, notes) for s in (train, test))
-    seen = train.examples.sample() if isinstance(train.examples, Pictures) else train.examples
-    used = "stream" if streams else "memory"
-    if len(seen) < len(train):
-        notes.append(f"mean and deviation are those of {len(seen)} of the {len(train):,} training images")
-    return Data(train, test, *_statistics(seen), flips, tuple(dict.fromkeys(notes)), used, whole)
 
 
 def _few(labels: Tensor, count: int) -> Tensor:

@@ -11,6 +11,8 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 
+from nasdsl.runtime.standalone.basics import WrongUse, pick_device
+
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for the others before it counts them as lost."""
 
@@ -18,6 +20,61 @@ NEEDED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What of the environment one of several processes must find."""
 LAUNCHED = (*NEEDED, "TORCHELASTIC_RUN_ID")
 """What of it makes a process one of several."""
+
+
+RESTARTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
+"""How often `torchrun` has started its processes again, and SLURM a job: with the same command line."""
+
+
+def started_again() -> bool:
+    """Whether a command is repeated for the user, by `torchrun` or by SLURM."""
+    counts = (os.environ.get(name, "0") for name in RESTARTS)
+    return any(count.isdecimal() and int(count) > 0 for count in counts)
+
+
+def processes_here() -> tuple[int, int]:
+    """How many processes were started together, and the number of this one on its machine.
+
+    Raises:
+        WrongUse: an environment in which some other launcher has said only half of it, or no number.
+    """
+    world = _number("WORLD_SIZE", 1)
+    if world == 1:
+        return 1, 0
+    missing = [name for name in NEEDED if name not in os.environ]
+    if missing:
+        raise WrongUse(
+            f"WORLD_SIZE is {world} and there is no {', '.join(missing)}: start several processes with torchrun "
+            "--nproc-per-node N search.py ..., or unset WORLD_SIZE for one"
+        )
+    _number("RANK", 0)
+    return world, _number("LOCAL_RANK", 0)
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal() or (name == "WORLD_SIZE" and int(text) == 0):
+        raise WrongUse(
+            f"{name}={text} in the environment is no number of processes: start several with torchrun, "
+            "or unset it for one"
+        )
+    return int(text)
+
+
+def device_among(device: str, local: int) -> torch.device:
+    """The device of one of several processes of a machine."""
+    found = pick_device(device)
+    if found.type not in ("cpu", "cuda"):
+        raise WrongUse(f"--device {device}: several processes compute on cpu or cuda")
+    if found.type == "cuda":
+        if ":" in device:
+            raise WrongUse(f"--device {device}: several processes take a GPU each; write --device cuda")
+        if local >= torch.cuda.device_count():
+            count = torch.cuda.device_count()
+            raise WrongUse(f"{local + 1} processes or more on a machine with {count} GPUs: start {count}")
+        found = torch.device("cuda", local)
+        torch.cuda.set_device(found)
+    return found
 
 
 def connect(device: torch.device, rank: int, world: int) -> Any:

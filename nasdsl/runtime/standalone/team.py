@@ -17,17 +17,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from nasdsl.runtime.standalone.basics import Mistake, WrongUse, pick_device, rank_here, raw
-from nasdsl.runtime.standalone.meeting import NEEDED, connect
+from nasdsl.runtime.standalone.meeting import connect, device_among, processes_here, started_again
 
 BUCKET = 2**25
 """Bytes that are averaged at once: a call costs time of its own."""
 
 STATISTICS = ("running_mean", "running_var")
 """Buffers that follow from the rows of a process."""
-
-
-RESTARTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
-"""How often `torchrun` has started its processes again, and SLURM a job: with the same command line."""
 
 
 class Team:
@@ -57,8 +53,7 @@ class Team:
     ) -> None:
         self.rank, self.world, self.local = rank, world, local
         self.device = device or torch.device("cpu")
-        counts = (os.environ.get(name, "0") for name in RESTARTS)
-        self.restarted = any(count.isdecimal() and int(count) > 0 for count in counts)
+        self.restarted = started_again()
         self.joint = True
         self._host: Any = None
 
@@ -77,39 +72,15 @@ class Team:
             WrongUse: a device that is not there, or fewer than there are processes; an environment in which some
                 other launcher has said only half of it.
         """
-        world = _launched("WORLD_SIZE", 1)
+        world, local = processes_here()
         if world == 1:
             return cls(device=pick_device(device))
-        missing = [name for name in NEEDED if name not in os.environ]
-        if missing:
-            raise WrongUse(
-                f"WORLD_SIZE is {world} and there is no {', '.join(missing)}: start several processes with torchrun "
-                "--nproc-per-node N search.py ..., or unset WORLD_SIZE for one"
-            )
-        _launched("RANK", 0)
-        local = _launched("LOCAL_RANK", 0)
-        found = cls._device(device, local)
+        found = device_among(device, local)
         team = cls(rank_here(), world, local, found)
         team._host = team._call(lambda: connect(found, team.rank, world))
         if not team.first:
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the process
         return team
-
-    @staticmethod
-    def _device(device: str, local: int) -> torch.device:
-        """The device of one of several processes of a machine."""
-        found = pick_device(device)
-        if found.type not in ("cpu", "cuda"):
-            raise WrongUse(f"--device {device}: several processes compute on cpu or cuda")
-        if found.type == "cuda":
-            if ":" in device:
-                raise WrongUse(f"--device {device}: several processes take a GPU each; write --device cuda")
-            if local >= torch.cuda.device_count():
-                count = torch.cuda.device_count()
-                raise WrongUse(f"{local + 1} processes or more on a machine with {count} GPUs: start {count}")
-            found = torch.device("cuda", local)
-            torch.cuda.set_device(found)
-        return found
 
     def close(self) -> None:
         """Ends the connection."""
@@ -389,17 +360,6 @@ def synced(module: nn.Module) -> Team | None:
     """The team whose rows a batch norm sees at the moment; None where it sees those of its own process."""
     team = getattr(module, "team", None)
     return team if isinstance(team, Team) and team.joint and team.world > 1 else None
-
-
-def _launched(name: str, default: int) -> int:
-    """A number of the environment that a launcher gives. Raises WrongUse for another word."""
-    text = os.environ.get(name, str(default))
-    if not text.isdecimal() or (name == "WORLD_SIZE" and int(text) == 0):
-        raise WrongUse(
-            f"{name}={text} in the environment is no number of processes: start several with torchrun, "
-            "or unset it for one"
-        )
-    return int(text)
 
 
 def _of_all(text: str) -> Mistake:
