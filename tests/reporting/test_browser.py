@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nasdsl.reporting import read_run, write_page
+from nasdsl.reporting import page, read_run, write_page
 from nasdsl.reporting.beside import comparison_page
 from tests.reporting.common import example, write_retrained, write_run
 
@@ -38,14 +38,16 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A long run, one that has not ended, and both beside each other."""
+def pages(tmp_path_factory: pytest.TempPathFactory, _path_run: Path) -> dict[str, Path]:
+    """A long run, one that has not ended, both beside each other, and one of single paths."""
     made = tmp_path_factory.mktemp("pages") / "darts-toponas"
     long = example(made, 100)
     write_retrained(long)
     begun = write_run(made / "runs" / "1", 8, seed=3, finished=False, clip=3.0)
     found = {"run": write_page(long), "begun": write_page(begun), "compare": made / "compare.html"}
     found["compare"].write_text(comparison_page([read_run(long), read_run(begun)]), "utf-8")
+    found["paths"] = made / "paths.html"
+    found["paths"].write_text(page(read_run(_path_run)), "utf-8")
     return found
 
 
@@ -98,7 +100,7 @@ SMALLEST_SVG_TEXT = """() => Math.min(...[...document.querySelectorAll('figure s
 
 @pytest.mark.parametrize("scheme", GROUNDS)
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["run", "begun", "compare"])
+@pytest.mark.parametrize("name", ["run", "begun", "compare", "paths"])
 def test_a_page_fits_any_screen(
     browser: Any, pages: dict[str, Path], name: str, width: int, scheme: str
 ) -> None:
