@@ -224,17 +224,18 @@ def retraining(run: Run) -> dict[str, Any] | None:
     if found is None:
         return None
     figures = curves(found.log, (*RETRAINING, *others(found.log, RETRAINING)), "r")
+    done = "1 epoch" if len(found.log) == 1 else f"{len(found.log):,} epochs"
     began = f"{found.began[0].upper()}{found.began[1:]}. " if found.began else ""
     if found.other:
         words = (
             "What lies here is of another network than the one that this run found: its result is left out."
         )
     elif found.result is None:
-        words = f"Training has not ended: {len(found.log)} epochs are in its log."
+        words = f"Training has not ended: {done} {'is' if len(found.log) == 1 else 'are'} in its log."
     else:
         count = found.result.get("examples")
         on = f" on {count:,} test examples" if isinstance(count, int) else ""
-        words = f"Test accuracy {percent(found.result['test_accuracy'])}{on} after {len(found.log)} epochs."
+        words = f"Test accuracy {percent(found.result['test_accuracy'])}{on} after {done}."
         last = number(found.result.get("last_step_accuracy"))
         if last is not None:
             words += f" That is of averaged weights; those of the last step reach {percent(last)}."

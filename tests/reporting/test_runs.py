@@ -107,7 +107,7 @@ def test_a_retraining_that_was_begun_anew_has_no_result(path_run: Path) -> None:
     run = read_run(path_run)
     assert run.retrained is not None
     assert (run.retrained.result, run.retrained.other) == (None, False)
-    assert "Training has not ended" in text_of(path_run)
+    assert "Training has not ended: 1 epoch is in its log" in text_of(path_run)
 
 
 def test_an_architecture_that_was_changed_since_is_said_and_left_out(path_run: Path) -> None:
