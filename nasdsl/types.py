@@ -11,7 +11,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Union
 
 import attrs
@@ -24,7 +24,7 @@ Integer = Union[int, Cases]
 Atom = Union[str, "Quotient"]
 
 
-@attrs.frozen(order=False)
+@attrs.frozen(order=False, cache_hash=True)
 class Quotient:
     """`numerator // denominator` or `numerator % denominator`, kept whole inside a polynomial."""
 
@@ -33,6 +33,10 @@ class Quotient:
     denominator: Dim
 
     def __str__(self) -> str:
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
         return f"{self.numerator.operand_text()} {self.operator} {self.denominator.operand_text()}"
 
 
@@ -43,7 +47,7 @@ def _key(atom: Atom) -> str:
     return str(atom)
 
 
-@attrs.frozen(order=False, repr=False)
+@attrs.frozen(order=False, repr=False, cache_hash=True)
 class Dim:
     """A polynomial over named sizes, such as `4*C` or `H // 2 + 1`, with integers or tables as coefficients."""
 
@@ -81,7 +85,7 @@ class Dim:
             return self.terms[0][1]
         return None
 
-    @property
+    @cached_property
     def cases(self) -> frozenset[Cases]:
         """Every table in this."""
         found = {f for _, f in self.terms if isinstance(f, Cases)}
@@ -104,6 +108,9 @@ class Dim:
         return frozenset(found)
 
     def __add__(self, other: Dim | int) -> Dim:
+        mine, theirs = self.constant, other if isinstance(other, int) else other.constant
+        if mine is not None and theirs is not None:
+            return _dim(mine + theirs)
         return Dim._collect([*self.terms, *Dim.of(other).terms])
 
     def __neg__(self) -> Dim:
@@ -113,14 +120,25 @@ class Dim:
         return self + (-Dim.of(other))
 
     def __mul__(self, other: Dim | int) -> Dim:
-        if isinstance(other, int) and other == 1:
-            return self
+        mine, theirs = self.constant, other if isinstance(other, int) else other.constant
+        if theirs is not None:
+            return self._scaled(theirs)
+        if mine is not None:
+            return Dim.of(other)._scaled(mine)
         products = [
             (tuple(sorted(a + b, key=_key)), _apply(operator.mul, f, g))
             for a, f in self.terms
             for b, g in Dim.of(other).terms
         ]
         return Dim._collect(products)
+
+    def _scaled(self, number: int) -> Dim:
+        """This times an integer: the monomials, and so their order, are the same."""
+        if number == 1:
+            return self
+        if number == 0:
+            return _dim(0)
+        return Dim(tuple((m, _apply(operator.mul, f, number)) for m, f in self.terms))
 
     def __floordiv__(self, other: Dim | int) -> Dim:
         return self._quotient("//", Dim.of(other))
@@ -197,10 +215,13 @@ class Dim:
 
     def operand_text(self) -> str:
         """The text as an operand of another operator: in parentheses when it needs them."""
-        text = str(self)
-        return text if re.fullmatch(r"[\w$]+", text) else f"({text})"
+        return self._text if re.fullmatch(r"[\w$]+", self._text) else f"({self._text})"
 
     def __str__(self) -> str:
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
         if not self.terms:
             return "0"
         text = ""
@@ -317,6 +338,7 @@ class TensorType:
     def substitute(self, names: Mapping[str, Dim]) -> TensorType:
         return attrs.evolve(self, dims=tuple(d.substitute(names) for d in self.dims))
 
+    @cached_property
     def elements(self) -> Dim:
         """Numbers in one example."""
         product = Dim.of(1)

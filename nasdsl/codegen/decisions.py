@@ -109,7 +109,9 @@ def _kinds_of(space: Module) -> _Kinds:
     uses: dict[str, list[Use]] = {}
     for use in space.uses():
         uses.setdefault(use.graph.name, []).append(use)
+    counted: dict[tuple[tuple[str, int], ...], dict[str, int]] = {}  # by sizes and node of one graph
     for graph in space.graphs:
+        counted.clear()
         selects = [n for n in graph.nodes if isinstance(n, Select)]
         found = homes(graph) if selects else {}
         inside: dict[tuple[str, str], list[AnyNode]] = {}
@@ -121,7 +123,12 @@ def _kinds_of(space: Module) -> _Kinds:
                 members = inside.get((select.id, operand), [])
                 for use in uses.get(graph.name, ()):
                     key = (use.decision(select.decision), option)
-                    cost = sum(node_count(graph, m, use.sizes).macs for m in members)
+                    known = counted.setdefault(tuple(use.sizes.items()), {})
+                    cost = 0
+                    for member in members:
+                        if member.id not in known:
+                            known[member.id] = node_count(graph, member, use.sizes).macs
+                        cost += known[member.id]
                     macs[key] = macs.get(key, 0) + cost
                 if any(isinstance(m, Weight) for m in members):
                     learnable.add(option)

@@ -52,7 +52,7 @@ def node_costs(graph: Graph, node: AnyNode, sizes: Mapping[str, Integer]) -> Cos
         return Costs(params=product(node.type.shape).value(sizes))  # type: ignore[union-attr]
     if not isinstance(node.type, TensorType):
         return Costs()
-    written = node.type.elements().value(sizes)
+    written = node.type.elements.value(sizes)
     if not isinstance(node, Op):
         return Costs(activations=written if node.kind in ("merge", "mix", "gather") else 0)
     source = graph.by_id[node.operands[0]].type

@@ -29,9 +29,7 @@ from nasdsl.ir.nodes import (
     ArchType,
     Branch,
     Call,
-    Gather,
     Loc,
-    Merge,
     Mix,
     MixTerm,
     Op,
@@ -44,6 +42,13 @@ from nasdsl.types import Dim, TensorType, parse_dim
 _COMMON = {"id", "operands", "type", "label", "loc"}
 _IF_SET = {"recompute", "sparse", "bare"}
 """Fields that are printed only where they say yes."""
+_AT_OPERANDS = {"select": ("options",), "gather": ("names",), "merge": ("names",)}
+"""By kind, the field that is printed as names of the operands."""
+_IN_BRACES = {
+    kind: tuple(f.name for f in attrs.fields(sort) if f.name not in {*_COMMON, *_AT_OPERANDS.get(kind, ())})
+    for kind, sort in KINDS.items()
+}
+"""By kind, the fields that are printed in braces."""
 
 
 # --- printing ----------------------------------------------------------------
@@ -98,13 +103,9 @@ def print_node(node: AnyNode, *, places: bool = True) -> str:
     operands = ", ".join(
         f"{_quoted(n)}: %{o}" if n is not None else f"%{o}" for n, o in zip(names, node.operands, strict=True)
     )
-    fields = {
-        f.name: getattr(node, f.name)
-        for f in attrs.fields(type(node))
-        if f.name not in _COMMON and f.name not in _named_fields(node)
-    }
+    fields = ((name, getattr(node, name)) for name in _IN_BRACES[node.kind])
     shown = ", ".join(
-        f"{k}={_value(v)}" for k, v in fields.items() if v not in (None, (), "") and (v or k not in _IF_SET)
+        f"{k}={_value(v)}" for k, v in fields if v not in (None, (), "") and (v or k not in _IF_SET)
     )
     text = f"%{node.id} = {node.kind}({operands})"
     if shown:
@@ -117,15 +118,8 @@ def print_node(node: AnyNode, *, places: bool = True) -> str:
     return text
 
 
-def _named_fields(node: AnyNode) -> tuple[str, ...]:
-    """The field that is printed as names of the operands."""
-    if isinstance(node, Select):
-        return ("options",)
-    return ("names",) if isinstance(node, (Gather, Merge)) else ()
-
-
 def _operand_names(node: AnyNode) -> tuple[str | None, ...]:
-    for field in _named_fields(node):
+    for field in _AT_OPERANDS.get(node.kind, ()):
         names: tuple[str, ...] = getattr(node, field)
         if names:
             return names

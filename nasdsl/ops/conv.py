@@ -44,7 +44,7 @@ def _conv_weights(source: TensorType, values: Values) -> tuple[WeightSpec, ...]:
 
 def _conv_macs(source: TensorType, result: TensorType, values: Values) -> Dim:
     kernel = size(values, "k")
-    return result.elements() * (source.channels // size(values, "groups")) * (kernel * kernel)
+    return result.elements * (source.channels // size(values, "groups")) * (kernel * kernel)
 
 
 def conv_geometry(values: Values) -> str:
@@ -127,7 +127,7 @@ def dwconv_weights(source: TensorType, values: Values) -> tuple[WeightSpec, ...]
 
 def dwconv_macs(source: TensorType, result: TensorType, values: Values) -> Dim:
     kernel = size(values, "k")
-    return result.elements() * (kernel * kernel)
+    return result.elements * (kernel * kernel)
 
 
 def _dwconv_module(source: TensorType, result: TensorType, values: Values) -> str:

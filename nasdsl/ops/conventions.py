@@ -44,26 +44,26 @@ class Convention:
 def _biased(macs: Count) -> Count:
     def count(source: TensorType, result: TensorType, values: Values) -> Dim:
         products = macs(source, result, values)
-        return products + result.elements() if values["bias"] else products
+        return products + result.elements if values["bias"] else products
 
     return count
 
 
 def _norm(source: TensorType, result: TensorType, values: Values) -> Dim:
-    return source.elements() * 2
+    return source.elements * 2
 
 
 def _read(source: TensorType, result: TensorType, values: Values) -> Dim:
-    return source.elements()
+    return source.elements
 
 
 def _written(source: TensorType, result: TensorType, values: Values) -> Dim:
-    return result.elements()
+    return result.elements
 
 
 def _adaptive_pool(source: TensorType, result: TensorType, values: Values) -> Dim:
     # The sum and one division for each channel; the mean over tokens is no module of torch.nn.
-    return Dim.of(0) if source.layout == "tokens" else source.elements() + source.channels
+    return Dim.of(0) if source.layout == "tokens" else source.elements + source.channels
 
 
 def _squeeze(source: TensorType, result: TensorType, values: Values) -> Dim:
@@ -73,7 +73,7 @@ def _squeeze(source: TensorType, result: TensorType, values: Values) -> Dim:
 
 def _projections(source: TensorType, result: TensorType, values: Values) -> Dim:
     inner = size(values, "heads") * size(values, "head_width")
-    return source.elements() * inner * 4
+    return source.elements * inner * 4
 
 
 THOP = Convention(

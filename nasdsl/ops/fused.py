@@ -24,7 +24,7 @@ def _pointwise_state(source: TensorType, values: Values) -> tuple[WeightSpec, ..
 
 
 def _pointwise_macs(source: TensorType, result: TensorType, values: Values) -> Dim:
-    return result.elements() * (source.channels // integer(values, "groups"))
+    return result.elements * (source.channels // integer(values, "groups"))
 
 
 def _pointwise_module(source: TensorType, result: TensorType, values: Values) -> str:

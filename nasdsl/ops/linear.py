@@ -19,7 +19,7 @@ def _weights(source: TensorType, values: Values) -> tuple[WeightSpec, ...]:
 
 
 def _macs(source: TensorType, result: TensorType, values: Values) -> Dim:
-    return source.channels * result.elements()
+    return source.channels * result.elements
 
 
 def _module(source: TensorType, result: TensorType, values: Values) -> str:

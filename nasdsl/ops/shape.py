@@ -91,7 +91,7 @@ DROP_PATH = Primitive(
 
 def _infer_flatten(source: TensorType, values: Values, sizes: Sizes) -> TensorType:
     need("image", source, "flatten")
-    return TensorType("vector", (source.elements(),))
+    return TensorType("vector", (source.elements,))
 
 
 def _flatten_module(source: TensorType, result: TensorType, values: Values) -> str:

@@ -213,7 +213,7 @@ def _source(graph: Graph, name: str) -> str:
 
 def _bytes(graph: Graph, name: str, sizes: Sizes) -> int:
     found = graph.by_id[name].type
-    return FLOAT * found.elements().evaluate(sizes) if isinstance(found, TensorType) else 0
+    return FLOAT * found.elements.evaluate(sizes) if isinstance(found, TensorType) else 0
 
 
 def _opaque(module: Module, name: str) -> bool:

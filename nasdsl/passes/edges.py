@@ -145,13 +145,13 @@ class Edge:
     def adding(self, stone: Stone, terms: int) -> int:
         """Modelled cost of a weighted sum of `terms` values like a module's result."""
         kind = stone.op.type
-        return terms * WRITTEN * _number(kind.elements()) // 2 if isinstance(kind, TensorType) else 0
+        return terms * WRITTEN * _number(kind.elements) // 2 if isinstance(kind, TensorType) else 0
 
 
 @lru_cache(maxsize=1024)
 def _cost(name: str, values: tuple[tuple[str, Value], ...], source: TensorType, kind: TensorType) -> int:
     """The same for one operation; a space has few kinds of them and many of each."""
-    return _number(PRIMITIVES[name].macs(source, kind, dict(values))) + WRITTEN * _number(kind.elements())
+    return _number(PRIMITIVES[name].macs(source, kind, dict(values))) + WRITTEN * _number(kind.elements)
 
 
 def _number(size: Dim) -> int:
