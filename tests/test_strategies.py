@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import networkx as nx
 import pytest
-from hypothesis import HealthCheck, find, given, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis.errors import NoSuchExample
 
 from nasdsl.ir.analysis import digraph
 from nasdsl.ir.cost import outputs_zero
@@ -21,31 +24,43 @@ from tests.strategies import checked, nas_spaces, with_architecture
 some = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
-@pytest.mark.parametrize(
-    "construct",
-    [
-        "n[1..4]",
-        "sum of all",
-        "choose 2 from",
-        "choose 1..2 from",
-        "choose 2.. from",
-        "earlier via choose",
-        "via choose options_of_one",
-        "none }",
-        "with stride=s",
-        "cell two = one()",
-        "cell half = one(s=2)",
-        "independent one",
-        "(a, b;",
-        "z = n[",
-        ">> choose { relu, id }",
-        "block: repeat N",
-        "nested: either",
-    ],
+CONSTRUCTS = (
+    "n[1..4]",
+    "sum of all",
+    "choose 2 from",
+    "choose 1..2 from",
+    "choose 2.. from",
+    "earlier via choose",
+    "via choose options_of_one",
+    "none }",
+    "with stride=s",
+    "cell two = one()",
+    "cell half = one(s=2)",
+    "independent one",
+    "(a, b;",
+    "z = n[",
+    ">> choose { relu, id }",
+    "block: repeat N",
+    "nested: either",
 )
-def test_every_construct_is_drawn(construct: str) -> None:
-    quick = settings(max_examples=2000, suppress_health_check=list(HealthCheck), database=None)
-    assert construct in find(nas_spaces(), lambda text: construct in text, settings=quick)
+
+
+def test_every_construct_is_drawn() -> None:
+    missing = set(CONSTRUCTS)
+
+    def nothing_is_missing(text: str) -> bool:
+        missing.difference_update([each for each in CONSTRUCTS if each in text])
+        return not missing
+
+    drawing = settings(
+        max_examples=4000,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+    with contextlib.suppress(NoSuchExample):
+        find(nas_spaces(), nothing_is_missing, settings=drawing)
+    assert not missing
 
 
 @some
