@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 settings.register_profile(
     "default",
     deadline=None,
+    max_examples=50,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -21,7 +21,7 @@ from nasdsl.space.checked import CheckedSpace
 from nasdsl.space.decisions import Choice
 from tests.strategies import checked, nas_spaces, with_architecture
 
-some = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+some = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 CONSTRUCTS = (

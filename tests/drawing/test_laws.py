@@ -17,7 +17,7 @@ from nasdsl.space.decisions import Choice
 from tests.drawing.test_drawing import texts
 from tests.strategies import checked, nas_spaces, with_architecture
 
-some = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+some = settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 Box = tuple[float, float, float, float]
 
 

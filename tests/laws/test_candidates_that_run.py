@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import product
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from nasdsl.ir.nodes import Mix, State, Weight
 from nasdsl.runtime.operators import mixed
 from nasdsl.runtime.supernet import SupernetBase
 from tests.laws.common import batch, executed_macs, float64
+from tests.thinned import thinned
 
 SIZES: dict[str, dict[str, object]] = {
     "darts": {"layers": 4, "C": 4, "resolution": 8},
@@ -91,8 +93,10 @@ def terms_of_sums(patch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         yield found
 
 
-@pytest.mark.parametrize("passes", ["-simplify", "-simplify,-share", "-simplify,-fold,-share,-normalise"])
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize(
+    ("name", "passes"),
+    thinned(product(SIZES, ("-simplify", "-simplify,-share", "-simplify,-fold,-share,-normalise")), 2),
+)
 def test_gdas_computes_one_candidate_of_every_edge(
     name: str, passes: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,7 +107,7 @@ def test_gdas_computes_one_candidate_of_every_edge(
     assert {path for path, _ in where.values()} == edges
     most = max(len(group.rows) for group in net.groups()) if "-fold" not in passes else 1
     seen: set[tuple[str, str]] = set()
-    for seed in range(12):
+    for seed in range(8):
         torch.manual_seed(seed)
         with calls_of(net) as calls, terms_of_sums(monkeypatch) as terms:
             net(x)

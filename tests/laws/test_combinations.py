@@ -25,6 +25,7 @@ from nasdsl.methods.gradient import CONFLICTS, Conflict
 from nasdsl.runtime.search.engine import Engine
 from nasdsl.runtime.supernet import SupernetBase
 from nasdsl.space.checked import CheckedSpace
+from tests.thinned import thinned
 
 Row = dict[str, Scalar]
 Pair = tuple[str, Scalar, str, Scalar]
@@ -248,7 +249,7 @@ def title(row: Row) -> str:
     return ",".join(changed) or "darts"
 
 
-@pytest.mark.parametrize("row", ROWS, ids=title)
+@pytest.mark.parametrize("row", thinned(ROWS, 3), ids=title)
 def test_a_row_searches_derives_and_resumes_exactly(row: Row) -> None:
     program, settings = program_of(row)
     size = int(SPACES[str(row["space"])]["resolution"])

@@ -230,7 +230,7 @@ def test_a_broken_file_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: 
     width=st.integers(0, 400),
     grown=st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3)), min_size=1, max_size=3),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_fit_ends_where_its_rule_says(low: int, width: int, grown: list[tuple[int, int]]) -> None:
     """On a made-up cost: steps chain, within the budget, and one more step would not be."""
     known = {"depths": [1] * len(grown), "size": 8}

@@ -26,7 +26,7 @@ from tests.strategies import nas_spaces
 from tests.strategies_numeric import numeric_spaces
 
 LAW = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
 
 

@@ -27,8 +27,8 @@ from tests.laws.common import batch, executed_costs, expressible, float64
 from tests.laws.test_counts import brute_force
 from tests.strategies import nas_spaces
 
-few = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
-many = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+few = settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+many = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 
 
 def load(text: str) -> Space:

@@ -16,6 +16,7 @@ from nasdsl.planning.memory import predict_memory
 from nasdsl.planning.report import plan
 from nasdsl.planning.trace import trace
 from nasdsl.runtime.operators import depthwise
+from tests.thinned import thinned
 
 SPACES = [
     ("darts", "darts", {"C": 4, "layers": 3, "resolution": 16}, ""),
@@ -32,7 +33,7 @@ SPACES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "method", "params", "passes"), SPACES)
+@pytest.mark.parametrize(("name", "method", "params", "passes"), thinned(SPACES, 2))
 @pytest.mark.usefixtures("tensors_alone")
 def test_predicted_memory_is_near_the_allocators(
     name: str, method: str, params: dict[str, int], passes: str
@@ -59,7 +60,7 @@ def test_what_plan_knows_of_the_runtime_is_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("passes", "parts"), [("+checkpoint", 1), ("", 4), ("+checkpoint,+simplify", 3)], ids=str
+    ("passes", "parts"), thinned([("+checkpoint,+simplify", 3), ("+checkpoint", 1), ("", 4)], 3)
 )
 @pytest.mark.usefixtures("tensors_alone")
 def test_cells_computed_twice_and_micro_batches_are_modelled(passes: str, parts: int) -> None:
@@ -69,8 +70,9 @@ def test_cells_computed_twice_and_micro_batches_are_modelled(passes: str, parts:
     assert abs(found["variables_error"]) < 0.15, found
 
 
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("batch", [8, 64])
+@pytest.mark.parametrize(
+    ("bias", "batch"), [(False, 8), (True, 8), (True, 64), pytest.param(False, 64, marks=pytest.mark.slow)]
+)
 @pytest.mark.usefixtures("tensors_alone")
 def test_fans_are_modelled_joined_and_one_by_one(bias: bool, batch: int) -> None:
     """At batch 64 the images are too large to be joined, at 8 they are small."""

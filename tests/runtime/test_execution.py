@@ -24,6 +24,7 @@ from nasdsl.runtime.topology import Regulariser, temperature_at
 from tests.laws.common import batch
 from tests.runtime.toy import ToySupernet
 from tests.runtime.toy import batch as toy_batch
+from tests.thinned import thinned
 
 CPU = torch.device("cpu")
 
@@ -187,7 +188,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", thinned(CASES, 2))
 def test_steps_whose_schedules_are_tensors_are_the_ordinary_steps(case: str) -> None:
     """What a graph records, run on the CPU: loss for loss, weight for weight, state for state."""
     method, changes = CASES[case]

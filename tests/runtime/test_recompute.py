@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import attrs
@@ -24,6 +25,7 @@ from nasdsl.runtime.search import bilevel
 from nasdsl.runtime.standalone.basics import autocast
 from nasdsl.runtime.supernet import SupernetBase
 from tests.laws.common import batch
+from tests.thinned import thinned
 
 PLAIN = "-share,-normalise,-accumulate,-fan"
 SPACES = ["darts", "nasbench201", "hierarchical"]
@@ -71,9 +73,9 @@ def equal(one: dict[str, Tensor], two: dict[str, Tensor]) -> None:
         torch.testing.assert_close(two[name], wanted, rtol=1e-12, atol=1e-14, msg=name)
 
 
-@pytest.mark.parametrize("passes", ["", PLAIN])
-@pytest.mark.parametrize("method", ["darts", "toponas"])
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize(
+    ("name", "method", "passes"), thinned(product(SPACES, ("darts", "toponas"), ("", PLAIN)), 3)
+)
 def test_outputs_gradients_and_statistics_are_those_of_the_plain_supernet(
     name: str, method: str, passes: str
 ) -> None:
@@ -220,8 +222,7 @@ def kept(net: SupernetBase, x: Tensor, y: Tensor, variables: bool) -> int:
     return sum(sizes.values())
 
 
-@pytest.mark.parametrize("passes", ["", PLAIN])
-@pytest.mark.parametrize("name", ["darts", "nasbench201", "hierarchical"])
+@pytest.mark.parametrize(("name", "passes"), thinned(product(SPACES, ("", PLAIN)), 3))
 def test_what_a_step_keeps_is_about_what_was_predicted(name: str, passes: str) -> None:
     space = nasdsl.load(
         name, **{"darts": {"layers": 4, "C": 8, "resolution": 32}}.get(name, {"N": 1, "C": 8})

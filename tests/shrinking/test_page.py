@@ -176,7 +176,7 @@ def odd_records(draw: st.DrawFn) -> dict[str, Any]:
     return found
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(odd_records())
 def test_odd_records_have_a_page(found: dict[str, Any]) -> None:
     reader = read(found)

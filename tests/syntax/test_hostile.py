@@ -88,7 +88,7 @@ def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> Non
         check(source.text)
 
 
-DEEP = 20_000
+DEEP = 10_000
 DEEPEST = 100_000
 LARGE = {
     "open parentheses": "space s { a = " + "(" * DEEPEST,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -89,12 +90,17 @@ def test_a_metric_has_to_be_named_where_there_are_several(tmp_path_factory: pyte
             wrong()
 
 
+@cache
+def _opened(name: str) -> tuple[nasdsl.Space, Keys]:
+    space = nasdsl.load(name)
+    return space, Keys(space.checked)
+
+
 @settings(max_examples=8)
 @given(seed=st.integers(0, 10**6))
 @pytest.mark.parametrize("name", [n for n in shipped_spaces() if n != "nasbench101"])
 def test_one_text_for_an_architecture(name: str, seed: int) -> None:
-    space = nasdsl.load(name)
-    keys = Keys(space.checked)
+    space, keys = _opened(name)
     arch = space.sample(1, seed=seed)[0]
     key = keys.of_choices(arch)
     assert space.parse(key) == arch
