@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from hashlib import sha256
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from nasdsl.exporting.runs import program_of
 from nasdsl.methods import METHODS
 from nasdsl.runtime.standalone.lock import text_of_lock
 from nasdsl.verifying.meaning import same_program
+from tests.runtime.forks import ran
 
 TINY = {"N": 1, "C": 4, "resolution": 8}
 
@@ -111,19 +110,10 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     home = tmp_path_factory.mktemp("compiled") / request.param
     words = ["nasbench201", *(w for k, v in TINY.items() for w in ("--param", f"{k}={v}"))]
     assert main(["compile", *words, "--method", request.param, "-o", str(home)]) == 0
-    script = [
-        sys.executable,
-        str(home / "search.py"),
-        "--data",
-        "digits",
-        "--epochs",
-        "1",
-        "--limit-batches",
-        "2",
-    ]
+    line = ["--data", "digits", "--epochs", "1", "--limit-batches", "2"]
     if request.param == "spos":
-        script += ["--set", "evaluations=3", "--set", "population=3", "--set", "calibration_batches=1"]
-    done = subprocess.run(script, capture_output=True, text=True, check=False, cwd=home)
+        line += ["--set", "evaluations=3", "--set", "population=3", "--set", "calibration_batches=1"]
+    done = ran(home, "search.py", *line)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "inherited weights: The network cut out of the supernet computes" in done.stdout
     assert "--weights " in done.stdout

@@ -86,7 +86,7 @@ def test_a_run_in_a_folder_of_such_a_name(
     nasdsl.load(tmp_path / "small.nas").compile("darts", settings={"epochs": 1}).write(tmp_path / word)
     line = ("--data", "digits", "--device", "cpu", "--limit-batches", "3", "--set", "batch_size=8")
     out = tmp_path / word / "runs" / word
-    done = script(root, tmp_path / word / "search.py", *line, "--out", str(out), cwd=tmp_path)
+    done = script(tmp_path / word / "search.py", *line, "--out", str(out), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     page = Tags()
     page.feed((out / "report.html").read_text("utf-8"))

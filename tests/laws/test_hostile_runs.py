@@ -78,7 +78,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     here = tmp_path_factory.mktemp("hostile")
     (here / "small.nas").write_text(TEXT)
     nasdsl.load(here / "small.nas").compile("darts", settings={"epochs": 1}).write(here / "out")
-    done = script(root, here / "out" / "search.py", *LINE)
+    done = script(here / "out" / "search.py", *LINE)
     assert done.returncode == 0, done.stderr
     return here / "out"
 
@@ -94,7 +94,7 @@ def test_a_search_refuses_such_a_checkpoint(
 ) -> None:
     for name in ("checkpoint.pt", "checkpoint.previous.pt"):
         form(home / "runs/0" / name, tmp_path / "executed")
-    done = script(root, home / "search.py", *LINE)
+    done = script(home / "search.py", *LINE)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "no checkpoint in" in done.stderr
@@ -108,7 +108,7 @@ def test_retraining_refuses_such_weights(
 ) -> None:
     for name in ("evil.pt", "evil.safetensors") if form is archive else ("evil.pt",):
         form(tmp_path / name, tmp_path / "executed")
-        done = script(root, home / "retrain.py", *LINE, "--epochs", "1", "--weights", str(tmp_path / name))
+        done = script(home / "retrain.py", *LINE, "--epochs", "1", "--weights", str(tmp_path / name))
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
         assert f"--weights {tmp_path / name} cannot be read" in done.stderr

@@ -6,8 +6,6 @@ import contextlib
 import io
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import nasdsl
 from nasdsl import UserError
 from nasdsl.cli import main
 from nasdsl.ranking.searched import Options, Searched, open_run
+from tests.runtime.forks import ran
 from tests.verifying.common import relock
 
 SPACE = """space ranked {
@@ -49,8 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert (
             call(["compile", str(home / "ranked.nas"), "--method", method, "-o", str(home / method)])[0] == 0
         )
-        line = [sys.executable, str(home / method / "search.py"), *QUICK, *own]
-        subprocess.run(line, check=True, capture_output=True)
+        ran(home / method, "search.py", *QUICK, *own).check_returncode()
     lines = [
         {"architecture": choices(one, two), "accuracy": 0.1 * a + 0.01 * b}
         for a, one in enumerate(("skip", "conv", "wide"))
@@ -337,9 +335,8 @@ def test_what_the_supernet_cannot_express_is_left_out_and_said(tmp_path: Path) -
     space = nasdsl.load("nasbench201", C=4, N=1)
     assert call(["compile", "nasbench201", "--param", "C=4", "--param", "N=1", "--param", "resolution=8",
                  "--method", "toponas", "-o", str(tmp_path / "d")])[0] == 0  # fmt: skip
-    line = [sys.executable, str(tmp_path / "d/search.py"), "--data", "digits", "--limit-batches", "1",
-            "--set", "epochs=1", "--set", "batch_size=16"]  # fmt: skip
-    subprocess.run(line, check=True, capture_output=True)
+    line = ("--data", "digits", "--limit-batches", "1", "--set", "epochs=1", "--set", "batch_size=16")
+    ran(tmp_path / "d", "search.py", *line).check_returncode()
     none = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
     texts = [none, *[space.format(a) for a in space.sample(200, seed=0)
                      if "none" not in space.format(a)][:2]]  # fmt: skip

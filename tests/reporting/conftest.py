@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from nasdsl.opening import load
+from tests.runtime.forks import ran
 
 SPACE = """space tiny {
   input image(1, 8)
@@ -35,7 +34,7 @@ def _path_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["search.py", *shared, "--epochs", "2", "--limit-batches", "2", *few],
         ["retrain.py", *shared, "--epochs", "1", "--limit-batches", "1", "--weights", weights],
     ):
-        done = subprocess.run([sys.executable, *words], cwd=home, capture_output=True, text=True, check=False)
+        done = ran(home, *words)
         assert done.returncode == 0, done.stdout + done.stderr
     return home / "runs" / "0"
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import nasdsl
+from tests.runtime.forks import ran
 from tests.runtime.test_run import equal
 
 SPACE = """
@@ -65,25 +66,13 @@ def environment(root: Path) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
-def run(folder: Path, root: Path, script: str, *line: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(script, *line),
-        check=False,
-        cwd=folder,
-        env=environment(root),
-        capture_output=True,
-        text=True,
-        timeout=250,
-    )
-
-
 def checkpoint(folder: Path) -> Any:
     return torch.load(folder / "checkpoint.pt", weights_only=True)
 
 
 def test_a_search_that_is_stopped_continues_exactly_and_ends_in_a_model(tmp_path: Path, root: Path) -> None:
     folder = written(tmp_path, "toponas")
-    whole = run(folder, root, "search.py", "--out", "runs/whole", *LINE)
+    whole = ran(folder, "search.py", "--out", "runs/whole", *LINE)
     assert whole.returncode == 0, whole.stderr
     assert "warm-up of 1 epochs instead of 15" in whole.stdout
 
@@ -104,7 +93,7 @@ def test_a_search_that_is_stopped_continues_exactly_and_ends_in_a_model(tmp_path
     assert process.returncode == 143, rest
     assert "run the same command again to continue" in rest
 
-    again = run(folder, root, "search.py", "--out", "runs/0", *LINE)
+    again = ran(folder, "search.py", "--out", "runs/0", *LINE)
     assert again.returncode == 0, again.stderr
     assert "continuing" in again.stdout
     assert equal(checkpoint(folder / "runs/0"), checkpoint(folder / "runs/whole"))
@@ -118,11 +107,11 @@ def test_a_search_that_is_stopped_continues_exactly_and_ends_in_a_model(tmp_path
     found = json.loads((folder / "runs/0/architecture.json").read_text())
     assert found["fingerprint"] == nasdsl.load(folder / "space.nas").fingerprint
 
-    other = run(folder, root, "search.py", "--out", "runs/0", *LINE, "--set", "arch_lr=0.1")
+    other = ran(folder, "search.py", "--out", "runs/0", *LINE, "--set", "arch_lr=0.1")
     assert other.returncode == 1
     assert "arch_lr was 0.0003, is 0.1" in other.stderr
 
-    retrained = run(folder, root, "retrain.py", "--limit-batches", "2")
+    retrained = ran(folder, "retrain.py", "--limit-batches", "2")
     assert retrained.returncode == 0, retrained.stderr
     assert "test accuracy" in retrained.stdout
 
@@ -134,7 +123,7 @@ def test_a_run_in_bf16_with_micro_batches_and_cells_computed_twice_continues_exa
     folder = written(tmp_path, "darts", "+checkpoint")
     assert "recomputed(self.body1" in (folder / "supernet.py").read_text()
     line = (*LINE, "--precision", "bf16", "--set", "accumulate=3")
-    whole = run(folder, root, "search.py", "--out", "runs/whole", *line)
+    whole = ran(folder, "search.py", "--out", "runs/whole", *line)
     assert whole.returncode == 0, whole.stderr
     with subprocess.Popen(
         command("search.py", "--out", "runs/0", *line),
@@ -151,11 +140,11 @@ def test_a_run_in_bf16_with_micro_batches_and_cells_computed_twice_continues_exa
                 break
         rest = process.stdout.read()
     assert process.returncode == 143, rest
-    again = run(folder, root, "search.py", "--out", "runs/0", *line)
+    again = ran(folder, "search.py", "--out", "runs/0", *line)
     assert again.returncode == 0, again.stderr
     assert "continuing" in again.stdout
     assert equal(checkpoint(folder / "runs/0"), checkpoint(folder / "runs/whole"))
-    other = run(folder, root, "search.py", "--out", "runs/0", *LINE, "--set", "accumulate=3")
+    other = ran(folder, "search.py", "--out", "runs/0", *LINE, "--set", "accumulate=3")
     assert other.returncode == 1
     assert "precision was bf16, is fp32" in other.stderr
 
@@ -167,11 +156,11 @@ def test_what_cannot_be_served_is_refused_in_one_line(tmp_path: Path, root: Path
         (("--set", "accumulate=99"), "error: accumulate=99 splits a batch of 16 examples: make it smaller"),
         (("--set", "accumulate=0"), "error: --set accumulate=0: it must be an integer, at least 1"),
     ):
-        refused = run(folder, root, "search.py", "--out", "runs/refused", *LINE, *line)
+        refused = ran(folder, "search.py", "--out", "runs/refused", *LINE, *line)
         assert refused.returncode in (1, 2)
         assert refused.stderr.strip().splitlines()[-1] == reason
     for flag in ("--compile", "--cuda-graph"):  # of search only
-        retrained = run(folder, root, "retrain.py", flag)
+        retrained = ran(folder, "retrain.py", flag)
         assert retrained.returncode == 2
         assert f"unknown argument {flag}" in retrained.stderr
 

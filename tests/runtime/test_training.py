@@ -8,8 +8,6 @@ import math
 import os
 import signal
 import subprocess
-import sys
-import textwrap
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -35,6 +33,7 @@ from nasdsl.runtime.standalone.training import (
     training_loss,
     training_step,
 )
+from tests.runtime.forks import ran
 
 MODEL = """
 import torch
@@ -120,18 +119,7 @@ def script(tmp_path: Path, root: Path) -> Path:
 
 def run(folder: Path, *line: str, hide: tuple[str, ...] = ("nasdsl",)) -> subprocess.CompletedProcess[str]:
     """Runs retrain.py in a process where some packages cannot be imported."""
-    start = f"""
-        import runpy, sys
-        for name in {hide!r}:
-            sys.modules[name] = None
-        sys.argv = ["retrain.py", *{line!r}]
-        runpy.run_path("retrain.py", run_name="__main__")
-    """
-    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(start)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
-    return subprocess.run(
-        command, check=False, cwd=folder, env=environment, capture_output=True, text=True, timeout=200
-    )
+    return ran(folder, "retrain.py", *line, hide=hide, environment={"NO_COLOR": "1"})
 
 
 def test_the_embedded_files_define_no_name_twice() -> None:

@@ -12,10 +12,11 @@ import nasdsl
 from nasdsl.runtime.standalone.basics import Mistake
 from nasdsl.runtime.standalone.lock import read_lock, refuse_damaged
 from nasdsl.runtime.standalone.run import Run
+from tests.runtime.forks import ran
 from tests.runtime.paths.test_runs import SETS
 from tests.runtime.paths.test_runs import SPACE as PATH_SPACE
 from tests.runtime.test_run import damaged
-from tests.runtime.test_search import LINE, command, environment, run, written
+from tests.runtime.test_search import LINE, command, environment, written
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_that_diverges_names_the_step_and_the_tensors(folder: Path, root: Path) -> None:
     line = (*LINE, "--out", "runs/nan", "--set", "weight_lr=1e30", "--set", "clip=0")
-    ended = run(folder, root, "search.py", *line)
+    ended = ran(folder, "search.py", *line)
     assert ended.returncode == 1
     (error,) = ended.stderr.splitlines()
     assert error.startswith("error: train loss is nan at step ")
@@ -76,15 +77,8 @@ def test_a_dry_run_does_everything_and_keeps_nothing(tmp_path: Path, root: Path,
     before = sorted(folder.rglob("*"))
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    ended = subprocess.run(
-        command("search.py", "--data", "digits", "--device", "cpu", "--dry-run"),
-        check=False,
-        cwd=folder,
-        env=environment(root) | {"TMPDIR": str(temporary)},
-        capture_output=True,
-        text=True,
-        timeout=250,
-    )
+    line = ("--data", "digits", "--device", "cpu", "--dry-run")
+    ended = ran(folder, "search.py", *line, environment={"TMPDIR": str(temporary)})
     assert ended.returncode == 0, ended.stderr
     lines = ended.stdout.splitlines()
     assert lines[0] == "dry run: everything once, small, in a folder that is thrown away"
@@ -101,27 +95,27 @@ def test_a_dry_run_finds_what_would_end_a_long_one(folder: Path, root: Path) -> 
         (("--data", "imagefolder:nowhere"), "error: --data imagefolder:nowhere: there is no such folder"),
         (("--data", "digits", "--set", "accumulate=99"), "error: accumulate=99 splits a batch"),
     ):
-        ended = run(folder, root, "search.py", "--dry-run", "--device", "cpu", *line)
+        ended = ran(folder, "search.py", "--dry-run", "--device", "cpu", *line)
         assert ended.returncode == 1
         assert ended.stderr.splitlines()[-1].startswith(words)
 
 
 def test_what_a_search_left_is_trained_only_as_it_was_left(folder: Path, root: Path) -> None:
     out = ("--out", "runs/0")
-    assert run(folder, root, "search.py", *out, *LINE).returncode == 0
+    assert ran(folder, "search.py", *out, *LINE).returncode == 0
     path = folder / "runs/0/model.py"
     content = path.read_bytes()
     path.write_bytes(damaged(content, "flipped"))
-    ended = run(folder, root, "retrain.py", *out, "--limit-batches", "1")
+    ended = ran(folder, "retrain.py", *out, "--limit-batches", "1")
     assert ended.returncode == 1, ended.stdout
     assert ended.stderr == (
         "error: runs/0/model.py is not what was written there: it was changed or damaged. "
         "Run search.py again to write it anew, or train it as it is with --model\n"
     )
-    again = run(folder, root, "search.py", *out, *LINE)
+    again = ran(folder, "search.py", *out, *LINE)
     assert again.returncode == 0, again.stderr
     assert path.read_bytes() == content
-    trained = run(folder, root, "retrain.py", *out, "--limit-batches", "1")
+    trained = ran(folder, "retrain.py", *out, "--limit-batches", "1")
     assert trained.returncode == 0, trained.stderr
     lock = read_lock(folder / "runs/0/retrain")
     assert lock is not None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 import nasdsl
 from nasdsl.ranking.correlation import tau
 from nasdsl.ranking.searched import Options, open_run
+from tests.runtime.forks import ran
 from tests.scoring.spaces import EVERY, LENGTH, call, script, write_space
 
 QUICK = ["--data", "digits", "--limit-batches", "2", "--set", "batch_size=32", "--set", "augment=false"]
@@ -32,8 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "table.csv").write_text("\n".join(rows) + "\n")
     (home / "pairs.jsonl").write_text("\n".join(lines) + "\n")
     assert call(["compile", str(home / "scored.nas"), "--method", "spos", "-o", str(home / "spos")])[0] == 0
-    line = [sys.executable, str(home / "spos/search.py"), *QUICK, *OWN]
-    subprocess.run(line, check=True, capture_output=True)
+    ran(home / "spos", "search.py", *QUICK, *OWN).check_returncode()
     return home
 
 

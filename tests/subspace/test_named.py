@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from nasdsl.opening import check_file, load_unlimited
 from nasdsl.subspace.value import Subspace
 from nasdsl.syntax.format import format_text
 from tests.house.test_lazy_imports import LEARNING, command, report
+from tests.runtime.forks import ran
 from tests.subspace.common import TEXTS, checked, every, key, subspaces
 
 PLAIN = TEXTS["plain"]
@@ -311,24 +309,9 @@ def test_a_search_stays_inside_and_needs_no_more_than_its_directory(tmp_path: Pa
     assert main(["compile", path, "--method", "random", "-o", str(tmp_path / "out")]) == 0
     (tmp_path / "near.json").unlink()
     (tmp_path / "s.nas").unlink()
-    line = [sys.executable, str(tmp_path / "out" / "search.py"), "--data", "digits", "--device", "cpu"]
-    ended = subprocess.run(
-        [
-            *line,
-            "--limit-batches",
-            "1",
-            "--epochs",
-            "1",
-            "--set",
-            "evaluations=6",
-            "--out",
-            str(tmp_path / "run"),
-        ],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-        timeout=250,
+    line = ("--data", "digits", "--device", "cpu", "--limit-batches", "1", "--epochs", "1")
+    ended = ran(
+        tmp_path / "out", "search.py", *line, "--set", "evaluations=6", "--out", str(tmp_path / "run")
     )
     assert ended.returncode == 0, ended.stderr
     judged = json.loads((tmp_path / "run" / "judged.json").read_text())

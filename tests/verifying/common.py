@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from nasdsl.codegen.lock import LOCK, checksum_of
 from nasdsl.verifying import Finding, Report
+from tests.runtime.forks import ran
 
 SMALL = """
 space small {
@@ -23,17 +22,9 @@ space small {
 LINE = ("--data", "digits", "--device", "cpu", "--limit-batches", "4", "--set", "batch_size=8")
 
 
-def script(root: Path, name: Path, *line: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
-    return subprocess.run(
-        [sys.executable, str(name), *line],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=250,
-    )
+def script(name: Path, *line: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """What a script wrote, and how it ended."""
+    return ran(cwd or Path.cwd(), str(name), *line)
 
 
 def edit(path: Path, change: Callable[[str], str]) -> None:

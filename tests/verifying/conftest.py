@@ -18,7 +18,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     (here / "small.nas").write_text(SMALL)
     nasdsl.load(here / "small.nas").compile("darts", settings={"epochs": 2}).write(here / "out")
     for name, epochs in (("search.py", "2"), ("retrain.py", "1")):
-        done = script(root, here / "out" / name, *LINE, "--epochs", epochs)
+        done = script(here / "out" / name, *LINE, "--epochs", epochs)
         assert done.returncode == 0, done.stderr
     return here / "out"
 

@@ -27,7 +27,7 @@ def used(compiled: Path, tmp_path: Path, root: Path, name: str, how: str) -> tup
     """What `search.py` does in a damaged directory."""
     folder = Path(shutil.copytree(compiled, tmp_path / "dir"))
     damage(folder / name, how)
-    done = script(root, folder / "search.py", *LINE, "--stop-after", "1")
+    done = script(folder / "search.py", *LINE, "--stop-after", "1")
     return done.returncode, done.stderr
 
 
@@ -94,9 +94,9 @@ def test_bytecode_does_not_stand_in_for_the_supernet(
 def test_a_supernet_that_was_edited_is_used_and_said(compiled: Path, tmp_path: Path, root: Path) -> None:
     folder = Path(shutil.copytree(compiled, tmp_path / "dir"))
     edit(folder / "supernet.py", lambda t: t + "# mine\n")
-    done = script(root, folder / "search.py", *LINE, "--stop-after", "1")
+    done = script(folder / "search.py", *LINE, "--stop-after", "1")
     assert done.returncode == 0, done.stderr
     assert "note: supernet.py changed since" in done.stderr
     assert f"`nasdsl verify {folder}`" in done.stderr
-    again = script(root, compiled / "search.py", *LINE, "--stop-after", "1", "--out", str(tmp_path / "r"))
+    again = script(compiled / "search.py", *LINE, "--stop-after", "1", "--out", str(tmp_path / "r"))
     assert (again.returncode, again.stderr) == (0, "")
