@@ -502,7 +502,7 @@ def test_a_run_that_has_not_ended_is_verified_as_far_as_it_goes(
     ended: Path, tmp_path: Path, root: Path
 ) -> None:
     done = script(
-        root, ended / "search.py", *LINE, "--stop-after", "5", "--out", str(tmp_path / "r"), "--epochs", "3"
+        ended / "search.py", *LINE, "--stop-after", "5", "--out", str(tmp_path / "r"), "--epochs", "3"
     )
     assert done.returncode == 0, done.stderr
     report = verified(tmp_path / "r", ended)
