@@ -361,7 +361,7 @@ def test_the_averaged_weights_are_the_result_and_the_last_ones_lie_beside(tmp_pa
     result = json.loads((tmp_path / "retrain" / "result.json").read_text())
     plain = json.loads((tmp_path / "plain" / "retrain" / "result.json").read_text())
     assert result["last_step_accuracy"] == plain["test_accuracy"]
-    assert set(plain) == {"test_accuracy", "examples", "mean", "std"}
+    assert set(plain) == {"test_accuracy", "examples", "mean", "std", "notes"}
 
 
 def test_every_setting_changes_the_weights(tmp_path: Path) -> None:

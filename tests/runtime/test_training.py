@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import math
 import os
+import py_compile
 import signal
 import subprocess
 from collections import Counter
@@ -353,4 +355,23 @@ def test_the_loss_of_an_epoch_is_the_mean_of_its_own_steps(
 
 def test_a_model_that_is_missing_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(Mistake, match=r"search\.py"):
+        load_model(tmp_path / "model.py")
+
+
+def test_a_network_is_what_its_text_says_whatever_bytecode_lies_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text("WHO = 'text'\n")
+    other = tmp_path / "other.py"
+    other.write_text("WHO = 'bytecode'\n")
+    py_compile.compile(
+        str(other),
+        importlib.util.cache_from_source(str(tmp_path / "model.py")),
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    )
+    assert load_model(tmp_path / "model.py").WHO == "text"
+
+
+@pytest.mark.parametrize("text", ["class Network(:\n", "\0", "\ufeff\n  x"], ids=["syntax", "null", "indent"])
+def test_a_network_that_is_no_program_is_one_message(tmp_path: Path, text: str) -> None:
+    (tmp_path / "model.py").write_text(text)
+    with pytest.raises(Mistake, match=r"model\.py is no Python program: "):
         load_model(tmp_path / "model.py")

@@ -71,14 +71,18 @@ OLDEST = 0.1
 
 
 def load_model(path: Path) -> Any:
-    """The module of a `model.py`. Raises Mistake when there is none."""
+    """The module of a `model.py`, from its text and not from bytecode beside it. Raises Mistake when there is none."""
     if not path.exists():
         raise Mistake(f"{path} does not exist: run search.py first, or name another with --model")
     spec = importlib.util.spec_from_file_location("model", path)
-    if spec is None or spec.loader is None:
+    if spec is None:
         raise Mistake(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        code = compile(path.read_bytes(), str(path), "exec")
+    except (SyntaxError, ValueError) as error:  # ValueError: null bytes
+        raise Mistake(f"{path} is no Python program: {error}") from None
+    exec(code, module.__dict__)  # noqa: S102 - the network that the user trains
     return module
 
 
@@ -359,8 +363,8 @@ def training_step(
 def finish(net: nn.Module, average: nn.Module | None, data: Data, run: Run, args: Any) -> None:
     """Evaluates a trained network, writes its weights and the result, and says where.
 
-    The result also holds the mean and the deviation that inputs are scaled by. With an average that is the
-    result, and the weights of the last step lie beside it.
+    The result also holds the mean and the deviation that inputs are scaled by, and what was done to them
+    before. With an average that is the result, and the weights of the last step lie beside it.
     """
     reached, count = evaluate(net, data, args.precision, args.limit_batches)
     result: dict[str, Any] = {"test_accuracy": reached, "examples": count}
@@ -370,7 +374,11 @@ def finish(net: nn.Module, average: nn.Module | None, data: Data, run: Run, args
         last = save_weights(net, run.folder, "last_step")
         print(f"weights of the last step: test accuracy {reached:.2%}, {last}")
     path = save_weights(net if average is None else average, run.folder)
-    result |= {"mean": data.mean.flatten().tolist(), "std": data.std.flatten().tolist()}
+    result |= {
+        "mean": data.mean.flatten().tolist(),
+        "std": data.std.flatten().tolist(),
+        "notes": list(data.notes),
+    }
     run.write("result.json", json.dumps(result) + "\n")
     of = "" if average is None else " of the averaged weights"
     shown = f"{result['test_accuracy']:.2%} ({count} of {len(data.test)} test examples)"
