@@ -225,9 +225,8 @@ class Run:
             self.save()
         if ends in (_KILLED, _ENDED):
             self._event("stopped")
-            self.team.most(
-                0
-            )  # a launcher that sees one leave may kill the others: not while the first one writes
+            # A launcher that sees one leave may kill the others: not while the first one writes.
+            self.team.most(0)
             print(f"stopped and saved; run the same command again to continue ({self.folder})", flush=True)
             raise SystemExit(143 if ends == _KILLED else 0)
         self._stepped = time.monotonic()
