@@ -45,10 +45,10 @@ demo: $(STAMP)
 	@echo "pictures: `find $(DEMO_DIR)/runs/$(DEMO_SEED) -name '*.svg' | sort | tr '\n' ' '`"
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 slow: $(STAMP)
-	$(BIN)/python -m pytest -q -n 2 -m slow
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from itertools import product
 
 import attrs
 import pytest
@@ -21,6 +22,7 @@ from nasdsl.runtime.rows import parameters_of
 from nasdsl.runtime.supernet import SupernetBase
 from tests.laws.common import batch, expressible, float64
 from tests.strategies import checked, nas_spaces
+from tests.thinned import thinned
 
 BOUND = 1e-10
 SIZES: dict[str, dict[str, object]] = {
@@ -84,8 +86,7 @@ def test_the_points_are_of_every_method_activation_and_topology() -> None:
     }
 
 
-@pytest.mark.parametrize("name", SIZES)
-@pytest.mark.parametrize("title", POINTS)
+@pytest.mark.parametrize(("title", "name"), thinned(product(POINTS, SIZES), 3))
 def test_supernet_at_one_hot_equals_its_own_path(title: str, name: str) -> None:
     with float64():
         program = POINTS[title].of(name)
@@ -249,8 +250,7 @@ def active(net: SupernetBase) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", SIZES)
-@pytest.mark.parametrize("title", POINTS)
+@pytest.mark.parametrize(("title", "name"), thinned(product(POINTS, SIZES), 3, 1))
 def test_what_is_derived_is_valid_and_what_the_projection_says(title: str, name: str) -> None:
     program = POINTS[title].of(name)
     net = program.supernet()

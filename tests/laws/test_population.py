@@ -199,9 +199,9 @@ LIMITED = """space l {{ input image(3, 8)  {limits}
     [
         "limit params <= 400",
         pytest.param("limit macs > 20k", marks=pytest.mark.slow),
-        "limit params >= 250  limit params < 500",
+        pytest.param("limit params >= 250  limit params < 500", marks=pytest.mark.slow),
         "limit depth <= 4",
-        "limit depth >= 5  limit macs <= 40k",
+        pytest.param("limit depth >= 5  limit macs <= 40k", marks=pytest.mark.slow),
         "limit edges <= 2",
         pytest.param("limit params <= 420  limit macs <= 30k", marks=pytest.mark.slow),
     ],

@@ -33,7 +33,7 @@ SPACES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "method", "params", "passes"), thinned(SPACES, 2))
+@pytest.mark.parametrize(("name", "method", "params", "passes"), thinned(SPACES, 3))
 @pytest.mark.usefixtures("tensors_alone")
 def test_predicted_memory_is_near_the_allocators(
     name: str, method: str, params: dict[str, int], passes: str
@@ -64,14 +64,15 @@ def test_what_plan_knows_of_the_runtime_is_so() -> None:
 )
 @pytest.mark.usefixtures("tensors_alone")
 def test_cells_computed_twice_and_micro_batches_are_modelled(passes: str, parts: int) -> None:
-    space = nasdsl.load("darts", C=4, layers=5, resolution=16)
-    found = measure(space, "darts", 18, passes, {"accumulate": parts})
+    space = nasdsl.load("darts", C=4, layers=3, resolution=16)
+    found = measure(space, "darts", 6, passes, {"accumulate": parts})
     assert abs(found["weights_error"]) < 0.15, found
     assert abs(found["variables_error"]) < 0.15, found
 
 
 @pytest.mark.parametrize(
-    ("bias", "batch"), [(False, 8), (True, 8), (True, 64), pytest.param(False, 64, marks=pytest.mark.slow)]
+    ("bias", "batch"),
+    [(False, 8), (True, 8), *(pytest.param(b, 64, marks=pytest.mark.slow) for b in (False, True))],
 )
 @pytest.mark.usefixtures("tensors_alone")
 def test_fans_are_modelled_joined_and_one_by_one(bias: bool, batch: int) -> None:
@@ -114,10 +115,10 @@ def test_params_and_macs_are_exact() -> None:
     found = plan(space.checked)
     # Every encoding of the benchmark, from its own table of costs: .073306 M to 1.531546 M.
     assert (found.params.low, found.params.high, found.params.error) == (73_306, 1_531_546, 0)
-    costs = sorted(space.stats(a).params for a in space.sample(301, seed=0))
+    costs = sorted(space.stats(a).params for a in space.sample(101, seed=0))
     assert costs[0] >= found.params.low
     assert costs[-1] <= found.params.high
-    assert abs(costs.index(found.params.median) - 150) < 60 if found.params.median in costs else True
+    assert abs(costs.index(found.params.median) - 50) < 30 if found.params.median in costs else True
 
 
 def test_limits_duplicates_and_dead_decisions_are_named(tmp_path: Path) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import atexit
-import multiprocessing
+import json
 import os
 import runpy
 import subprocess
 import sys
 import tempfile
 import traceback
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from multiprocessing.context import ForkServerContext
+from importlib import import_module
 from pathlib import Path
 from typing import TextIO
 
@@ -40,7 +39,6 @@ def ran(
     *line: str,
     hide: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
-    timeout: float = 250,
 ) -> subprocess.CompletedProcess[str]:
     """A script with what it wrote, as of `python -W error SCRIPT` in a folder, without the seconds of its imports.
 
@@ -51,23 +49,46 @@ def ran(
     """
     with tempfile.TemporaryDirectory() as temporary:
         texts = [Path(temporary) / name for name in ("out", "err")]
-        names = [str(text) for text in texts]
-        work = (str(folder), script, line, hide, {**os.environ, **(environment or {})}, names)
-        child = _server().Process(target=_script, args=work)
-        child.start()
-        child.join(timeout)
-        if child.exitcode is None:
-            child.kill()
-            raise subprocess.TimeoutExpired([script, *line], timeout)
+        request = {
+            "folder": str(folder),
+            "script": script,
+            "line": line,
+            "hide": hide,
+            "environment": {**os.environ, **(environment or {})},
+            "texts": [str(text) for text in texts],
+        }
+        server = _server()
+        assert server.stdin is not None
+        assert server.stdout is not None
+        try:
+            server.stdin.write(json.dumps(request) + "\n")
+            server.stdin.flush()
+            code = int(server.stdout.readline())
+        except BaseException:  # such as a time limit: what it answers is of no later script
+            server.kill()
+            _server.cache_clear()
+            raise
         out, err = (text.read_text("utf-8") for text in texts)
-    return subprocess.CompletedProcess([script, *line], child.exitcode, out, err)
+    return subprocess.CompletedProcess([script, *line], code, out, err)
 
 
 @cache
-def _server() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
-    return context
+def _server() -> subprocess.Popen[str]:
+    """A process that has imported everything, which ends with this one: its input is closed then."""
+    root = Path(__file__).resolve().parents[2]
+    line = [sys.executable, "-W", "error", "-m", "tests.runtime.forks"]
+    return subprocess.Popen(line, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _serve() -> None:
+    for name in PRELOADED:
+        import_module(name)
+    for text in sys.stdin:
+        request = json.loads(text)
+        out, err = request["texts"]
+        with Path(out).open("w", encoding="utf-8") as one, Path(err).open("w", encoding="utf-8") as other:
+            code = ended(fork(lambda request=request: _script(**request), one, other))  # type: ignore[misc]
+        print(code, flush=True)
 
 
 def _script(
@@ -75,21 +96,16 @@ def _script(
     script: str,
     line: Sequence[str],
     hide: Sequence[str],
-    environment: dict[str, str],
-    texts: Sequence[str],
+    environment: Mapping[str, str],
+    texts: object,
 ) -> None:
+    """A script in the environment of who asked for it, and what it left to be done at its end: a fork does not."""
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.environ.clear()
     os.environ.update(environment)
     for name in [n for n in sys.modules if n.partition(".")[0] in hide]:
         del sys.modules[name]
     sys.modules.update(dict.fromkeys(hide))  # type: ignore[arg-type]
-    warnings.simplefilter("error")
-    with Path(texts[0]).open("w", encoding="utf-8") as out, Path(texts[1]).open("w", encoding="utf-8") as err:
-        _written(lambda: _whole(folder, script, line), out, err)
-
-
-def _whole(folder: str, script: str, line: Sequence[str]) -> None:
-    """A script and what it left to be done at its end, which the end of a fork does not do."""
     try:
         run(folder, script, line)
     finally:
@@ -100,15 +116,10 @@ def fork(work: Callable[[], None], out: TextIO, err: TextIO | None = None) -> in
     """Starts a process that does some work and writes to a file, or to one and to another; its number."""
     sys.stdout.flush()
     child = os.fork()
-    if child == 0:
-        _written(work, out, err or out)
-    return child
-
-
-def _written(work: Callable[[], None], out: TextIO, err: TextIO) -> None:
-    """Does some work, which writes to files, and ends the process."""
+    if child:
+        return child
     os.dup2(out.fileno(), 1)
-    os.dup2(err.fileno(), 2)
+    os.dup2((err or out).fileno(), 2)
     # What a test runner put in their place would keep what is written.
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - the process ends with them
     sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
@@ -129,3 +140,7 @@ def _written(work: Callable[[], None], out: TextIO, err: TextIO) -> None:
 def ended(child: int) -> int:
     """Waits for a process; its exit code, or less than 0 the signal that ended it."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+if __name__ == "__main__":
+    _serve()

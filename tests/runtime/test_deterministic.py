@@ -93,6 +93,7 @@ def test_another_seed_gives_other_bits(tmp_path: Path, root: Path) -> None:
     assert len(digests) == 2
 
 
+@pytest.mark.slow
 def test_retraining_gives_the_same_bits(tmp_path: Path, root: Path) -> None:
     folder = written(tmp_path, "gdas")
     space = nasdsl.load(folder / "space.nas")

@@ -188,7 +188,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("case", thinned(CASES, 2))
+@pytest.mark.parametrize("case", thinned(CASES, 4))
 def test_steps_whose_schedules_are_tensors_are_the_ordinary_steps(case: str) -> None:
     """What a graph records, run on the CPU: loss for loss, weight for weight, state for state."""
     method, changes = CASES[case]

@@ -33,6 +33,7 @@ from nasdsl.runtime.standalone.team import ALONE, Team
 from nasdsl.runtime.supernet import SupernetBase
 from tests.runtime.many import together
 from tests.runtime.paths import small
+from tests.thinned import thinned
 
 SPACE = """
 space tiny {
@@ -149,7 +150,7 @@ def same(one: State, two: State) -> bool:
     return all(torch.equal(value, two[name]) for name, value in one.items())
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", thinned(METHODS, 2))
 def test_two_processes_search_as_one(name: str) -> None:
     steps = STEPS if name in ("toponas", "cbo", "second order") else EPOCH
     state, losses, measured = searched(ALONE, name, steps)

@@ -39,7 +39,7 @@ def test_a_run_that_diverges_names_the_step_and_the_tensors(folder: Path, root: 
 def test_a_memory_that_is_full_is_told_with_what_plan_predicts_and_what_needs_less(
     tmp_path: Path, root: Path
 ) -> None:
-    program = nasdsl.load("darts", layers=3, C=16).compile("toponas", settings={"batch_size": 700})
+    program = nasdsl.load("darts", layers=3, C=48).compile("toponas", settings={"batch_size": 700})
     program.write(tmp_path / "large")
 
     def little() -> None:

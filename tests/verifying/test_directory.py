@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from nasdsl.verifying import Finding, Report
 from nasdsl.verifying.directory import verify_directory
 from nasdsl.verifying.meaning import same_program
 from nasdsl.verifying.versions import compare_versions
+from tests.thinned import thinned
 from tests.verifying.common import DAMAGES, SMALL, damage, edit, of, relock
 
 WORDS = {"README.md", "rewrites.md"}
@@ -172,8 +174,7 @@ NAMES = (
 )
 
 
-@pytest.mark.parametrize("how", DAMAGES)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "how"), thinned(product(NAMES, DAMAGES), 3))
 def test_damage_of_any_file_is_said(
     folder: Path, name: str, how: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
