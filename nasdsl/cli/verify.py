@@ -78,7 +78,7 @@ def _run(folder: Path, args: argparse.Namespace) -> Report:
         raise CommandLineError("--model is of a retraining; this is the run of a search")
     if args.replay and home is None:
         raise CommandLineError("--replay runs the script of the run's directory: name it with --directory")
-    name, where = args.data or record.data_name, args.data_dir or record.data_dir
+    name, where = _absolute(args.data) or record.data_found, args.data_dir or record.data_dir
     at_hand = False
     if record.data_are_code and not args.data:
         why = f"the run names code as its data, which runs only if you name it, too: --data {printable(name)}"
@@ -97,6 +97,12 @@ def _run(folder: Path, args: argparse.Namespace) -> Report:
             report.unknown.append("the first steps: the data that they need are not at hand")
     verify_environment(record, report, replayed)
     return report
+
+
+def _absolute(data: str | None) -> str | None:
+    """Data as they are named here, for a script that runs elsewhere."""
+    kind, _, path = (data or "").partition(":")
+    return f"{kind}:{Path(path).absolute()}" if kind == "imagefolder" else data
 
 
 def _print(report: Report) -> None:

@@ -36,7 +36,7 @@ from nasdsl.syntax.print import to_text
 
 EMBEDDED = (
     *("basics", "meeting", "team", "draws", "synced", "augmentation", "pictures", "data", "arguments"),
-    *("checkpoint", "artefacts", "lock", "run", "ending", "rehearsal", "recipe", "training"),
+    *("checkpoint", "artefacts", "lock", "anew", "run", "ending", "rehearsal", "recipe", "training"),
 )
 _KEYS = {"data": "name"}
 _TABLE = "latency_table"

@@ -7,7 +7,7 @@ finite on one side only, or not in the same way, or has another shape, differs w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -65,18 +65,20 @@ def _kinds(values: torch.Tensor) -> torch.Tensor:
     return torch.where(torch.isnan(values), torch.full_like(values, 2), infinite)
 
 
-def is_finite(
-    expected: Computes, state: Mapping[str, torch.Tensor], examples: Sequence[torch.Tensor]
-) -> bool:
-    """Whether a network has outputs and tensors that can be compared: none of its tensors holds what is no number, and
+def is_finite(network: torch.nn.Module, examples: Sequence[torch.Tensor]) -> bool:
+    """Whether a network has outputs and tensors that can be compared.
+
+    None of its tensors holds what is no number, no weight is infinite (a buffer may well be: a mask is), and
     some output is finite.
     """
     import torch
 
-    if any(t.is_floating_point() and not bool(torch.isfinite(t).all()) for t in state.values()):
+    if any(t.is_floating_point() and bool(torch.isnan(t).any()) for t in network.state_dict().values()):
+        return False
+    if any(bool(torch.isinf(weight).any()) for weight in network.parameters()):
         return False
     with torch.no_grad():
-        return any(bool(torch.isfinite(expected(x)).any()) for x in examples)
+        return any(bool(torch.isfinite(network(x)).any()) for x in examples)
 
 
 __all__ = ["BATCHES", "FLOAT32", "FLOAT64", "difference", "inputs", "is_finite"]

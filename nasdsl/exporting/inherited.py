@@ -214,7 +214,7 @@ def write_inherited(
         "unfit": made.unfit,
         "mean": data.mean.flatten().tolist(),
         "std": data.std.flatten().tolist(),
-        "notes": data.notes,
+        "notes": list(data.done),
     }
     with whole(target / RECORD) as new:
         new.write_text(json.dumps(record, indent=1) + "\n", "utf-8")

@@ -169,7 +169,7 @@ def _network(space: Space, arch: Architecture, carried: Carried) -> Network:
     import torch
 
     module, shape = carried.module.float().cpu().eval(), arch_shape(space, arch)
-    if not is_finite(module, module.state_dict(), inputs(shape, torch.float32)):
+    if not is_finite(module, inputs(shape, torch.float32)):
         raise UserError.plain(
             "NAS802",
             "the network has no outputs that could be compared: its weights, or all that it computes, are no finite "

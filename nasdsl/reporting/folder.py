@@ -108,6 +108,13 @@ class Run:
         return self.log[-1].get("architecture") if self.log else None
 
 
+def _of_retraining(folder: Path, lock: Mapping[str, Any] | None) -> bool:
+    """Whether a folder is that of a retraining: its lock says so, or where there is none the file that it leaves."""
+    if lock is None:
+        return (folder / "result.json").exists()
+    return "model" in lock["identity"] and "method" not in lock["identity"]
+
+
 def read_run(path: str | Path, compiled: str | Path | None = None) -> Run:
     """Reads the folder of a run, or of a compiled directory with one run in it.
 
@@ -122,7 +129,7 @@ def read_run(path: str | Path, compiled: str | Path | None = None) -> Run:
     log = in_order(lines(folder / "log.jsonl", ENTRY, problems), problems)
     timeline = lines(folder / "timeline.jsonl", EVENT, problems)
     lock = run_lock(folder, problems, "runs of this version write it when they begin")
-    if "model" in (lock or {}).get("identity", {}) or (folder / "result.json").exists():
+    if _of_retraining(folder, lock):
         raise no_run(Path(path), "it is that of a retraining", f"name the run above it: {folder.parent}")
     ended = not timeline or any(e["event"] == "finished" for e in timeline)
 

@@ -8,6 +8,7 @@ nothing is loaded from outside.
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -110,10 +111,14 @@ def write_whole(path: Path, text: str) -> None:
         path.write_text(text, "utf-8", newline="\n")
         return
     target = path.resolve()
-    new = target.with_name(f"{target.name}.new")
+    new = target.with_name(f".{target.name}.{secrets.token_hex(4)}")  # a name that nobody has
     try:
         new.write_bytes(text.encode("utf-8"))
         new.replace(target)
+    except PermissionError:
+        if not target.exists():
+            raise
+        target.write_text(text, "utf-8", newline="\n")  # the page may be writable where its folder is not
     finally:
         new.unlink(missing_ok=True)
 

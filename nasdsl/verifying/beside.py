@@ -50,7 +50,7 @@ def _executed(path: Path, source: bytes) -> Any:
     if spec is None:
         raise ImportError("it is no module")
     module = module_from_spec(spec)
-    code = compile(source, str(path), "exec")
+    code = compile(source, str(path), "exec", dont_inherit=True)
     sys.modules["supernet"] = module
     exec(code, module.__dict__)  # noqa: S102 - the program that the user runs, from the bytes that were compared
     return module.Supernet

@@ -28,9 +28,6 @@ def verify_data(record: Record, home: Path, data: str, data_dir: str, report: Re
     """
     from nasdsl.runtime.standalone.basics import Mistake
 
-    kind, _, path = data.partition(":")
-    if kind == "imagefolder" and data == record.data_name:
-        data = f"{kind}:{record.there(path)}"
     absent = _absent(data, data_dir)
     if absent is not None:
         report.unknown.append(f"data: {absent}")

@@ -76,6 +76,12 @@ class Record:
         return str(self.identity.get("name", ""))
 
     @property
+    def data_found(self) -> str:
+        """The same, a folder of images from where the run was started."""
+        kind, _, path = self.data_name.partition(":")
+        return f"{kind}:{self.there(path)}" if kind == "imagefolder" else self.data_name
+
+    @property
     def data_dir(self) -> str:
         """Where they were looked for."""
         return str(self.there(self.arguments.get("data_dir") or "data"))
@@ -87,8 +93,8 @@ class Record:
         return self.named or (self.there(given) if given else self.folder.parent / "model.py")
 
     def there(self, path: str) -> Path:
-        """A path of the command line, from where the run was started if it says so, else from here."""
-        return Path(path) if self.cwd is None else self.cwd / path
+        """A path of the command line, from where the run was started if that is there, else from here."""
+        return self.cwd / path if self.cwd is not None and self.cwd.is_dir() else Path(path)
 
     @property
     def data_are_code(self) -> bool:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 import nasdsl
 from nasdsl import Architecture, Space, UserError
+from nasdsl.exporting.equality import is_finite
 from nasdsl.exporting.formats import FORMATS
 from nasdsl.exporting.places import refuse_taken, targets_of
 
@@ -137,3 +138,12 @@ def test_no_format_and_no_seed_are_refused(space: Space, arch: Architecture, tmp
     with pytest.raises(UserError, match=r"NAS801.*is no seed"):
         nasdsl.export(space, arch, tmp_path / "net.py", weights=True)
     assert contents(tmp_path) == {}
+
+
+def test_a_mask_may_be_infinite_and_a_weight_may_not() -> None:
+    net = torch.nn.Linear(3, 3)
+    net.register_buffer("mask", torch.full((3, 3), -float("inf")).triu(1))
+    assert is_finite(net, [torch.ones(1, 3)])
+    with torch.no_grad():
+        net.weight[0, 0] = float("inf")
+    assert not is_finite(net, [torch.ones(1, 3)])

@@ -284,4 +284,11 @@ def test_a_page_that_cannot_be_written_leaves_the_one_that_was_there(
         assert main(["compare", str(path_run), str(path_run), "-o", str(path_run / "report.html")]) == 2
     assert "No space left on device" in capsys.readouterr().err
     assert (path_run / "report.html").read_bytes() == before
-    assert not list(path_run.glob("*.new"))
+    assert not list(path_run.glob(".report.html.*"))
+
+
+def test_a_users_own_result_in_the_folder_of_a_search_does_not_make_it_a_retraining(path_run: Path) -> None:
+    (path_run / "result.json").write_text("{}")
+    assert read_run(path_run).architecture is not None
+    with pytest.raises(UserError, match="that of a retraining"):
+        read_run(path_run / "retrain")

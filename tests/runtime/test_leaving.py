@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from nasdsl.runtime.standalone.arguments import read_arguments
-from nasdsl.runtime.standalone.basics import Mistake, seed_everything
+from nasdsl.runtime.standalone.basics import Mistake, file_digest, seed_everything
 from nasdsl.runtime.standalone.lock import LOCK, digests, read_lock
 from nasdsl.runtime.standalone.run import Run, options_of
 from nasdsl.runtime.standalone.training import model_of
@@ -63,10 +63,45 @@ def test_a_search_that_begins_anew_leaves_nothing_of_the_one_before_and_all_that
     tmp_path: Path,
 ) -> None:
     ended(tmp_path, SEARCH, *LEFT, *OWN)
-    ended(tmp_path / "retrain", {"model": "x"}, "result.json", "weights.safetensors")
+    of_it = {"model": file_digest(tmp_path / "model.py")}
+    ended(tmp_path / "retrain", of_it, "result.json", "weights.safetensors", "checkpoint_best.pt")
     Run(tmp_path, SEARCH, restart=True)
-    assert names(tmp_path) == set(OWN)
+    assert names(tmp_path) == {*OWN, "retrain/checkpoint_best.pt"}
     assert not (tmp_path / "inherited").exists()
+
+
+def test_what_is_named_like_a_runs_file_stays_where_no_run_was(tmp_path: Path) -> None:
+    put(tmp_path, *LEFT, *OWN, "log.jsonl", "retrain/weights.pt")
+    before = names(tmp_path)
+    Run(tmp_path, SEARCH, restart=True)
+    assert names(tmp_path) == before
+
+
+def test_the_retraining_of_another_network_stays_when_a_search_begins_anew(tmp_path: Path) -> None:
+    ended(tmp_path, SEARCH, *LEFT)
+    ended(tmp_path / "retrain", {"model": "another"}, "result.json", "weights.safetensors")
+    kept = {name for name in names(tmp_path) if name.startswith("retrain/")}
+    Run(tmp_path, SEARCH, restart=True)
+    assert names(tmp_path) == kept
+
+
+def test_a_job_that_is_started_again_goes_on_with_its_own_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    for count, epoch in (("0", None), ("1", 7), ("2", 7)):
+        monkeypatch.setenv("SLURM_RESTART_COUNT", count)
+        run = Run(
+            tmp_path, SEARCH, restart=True, facts=options_of(read_arguments("test", []), CPU, {})["facts"]
+        )
+        run.resume({})
+        state = run.load()
+        assert (state and state["counters"]["epoch"]) == epoch
+        run.at["epoch"] = 7
+        run.save()
+    assert "was begun by this job" in capsys.readouterr().out
+    monkeypatch.setenv("SLURM_JOB_ID", "13")  # a job that was started again before it came here
+    assert Run(tmp_path, {"method": "other"}, restart=True).load() is None
 
 
 def test_a_retraining_that_begins_anew_leaves_the_search_alone(tmp_path: Path) -> None:

@@ -89,6 +89,18 @@ def test_a_dry_run_finds_a_folder_that_cannot_be_written(home: Path, monkeypatch
         start(home, "--dry-run")
 
 
+def test_a_run_that_goes_on_needs_room_for_one_checkpoint_more(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(home)
+    sizes = [path.stat().st_size for path in (home / "runs/0/retrain").glob("checkpoint*.pt")]
+    assert len(sizes) == 2
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * max(sizes)))
+    start(home, "--dry-run")
+    with pytest.raises(Mistake, match="make room"):
+        start(home, "--dry-run", "--out", str(home / "elsewhere"), "--model", str(home / "runs/0/model.py"))
+
+
 @pytest.mark.parametrize("fraction", [0.5, 0.9, 0.2])
 def test_both_parts_of_what_a_dry_run_reads_have_whole_batches(fraction: float, tmp_path: Path) -> None:
     args = read_arguments("test", ["--dry-run"])

@@ -375,3 +375,11 @@ def test_a_network_that_is_no_program_is_one_message(tmp_path: Path, text: str) 
     (tmp_path / "model.py").write_text(text)
     with pytest.raises(Mistake, match=r"model\.py is no Python program: "):
         load_model(tmp_path / "model.py")
+
+
+def test_a_networks_annotations_are_as_it_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(
+        "import dataclasses\n\n\n@dataclasses.dataclass\nclass C:\n    x: int = 3\n"
+    )
+    found = load_model(tmp_path / "model.py").C
+    assert (found().x, found.__annotations__) == (3, {"x": int})

@@ -517,3 +517,30 @@ def test_a_run_that_has_not_ended_is_verified_as_far_as_it_goes(
 def test_what_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="NAS005"):
         read_run(tmp_path)
+
+
+def test_where_a_run_goes_on_matters_only_for_what_follows_and_what_it_uses(home: Path) -> None:
+    lock = json.loads((home / "runs/0/nasdsl.lock").read_text())
+    environment, epochs = lock["environment"], lock["identity"]["epochs"]
+    places = [
+        {"epoch": 1, "step": 1, "environment": {**environment, "pillow": "1"}},
+        {"epoch": epochs + 1, "step": 1, "environment": {**environment, "threads": 64}},
+    ]
+    relock(home / "runs/0", lambda data: data.update(continued=places))
+    report = Report("run", "x")
+    verify_environment(read_run(home / "runs/0"), report, replayed=True)
+    (found,) = [f for f in report.findings if f.subject == "run"]
+    assert not found.matters
+    assert found.what.endswith("(threads was 1, then 64): after its last step")
+
+
+def test_paths_are_from_where_a_run_was_started_while_that_is_there(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "start").mkdir()
+
+    def started(data: dict[str, Any]) -> None:
+        data["identity"]["name"], data["cwd"] = "imagefolder:pics", str(tmp_path / "start")
+
+    relock(home / "runs/0", started)
+    assert read_run(home / "runs/0").data_found == f"imagefolder:{tmp_path / 'start' / 'pics'}"
+    (tmp_path / "start").rmdir()  # the run has moved to another machine
+    assert read_run(home / "runs/0").data_found == "imagefolder:pics"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ RETRAINED = (
 )
 """The same of a retraining."""
 
-_ALIVE = ("nasdsl.lock", "timeline.jsonl", "report.html")
+ALIVE = ("nasdsl.lock", "timeline.jsonl", "report.html")
 """What a finished run still changes, or what is made anew at any time."""
 
 
@@ -36,20 +35,3 @@ def known_of(identity: Mapping[str, Any]) -> tuple[str, ...]:
 def left_in(folder: Path, known: tuple[str, ...] = SEARCHED + RETRAINED) -> Iterator[Path]:
     """The files of such names that there are, sorted."""
     yield from sorted({path for name in known for path in folder.glob(name) if path.is_file()})
-
-
-def forget(folder: Path, known: tuple[str, ...]) -> None:
-    """Removes what a run left that begins anew, and the retraining of what a search found; no other file."""
-    for path in left_in(folder, (*known, *_ALIVE)):
-        path.unlink()
-    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
-    if "model.py" not in known:
-        return
-    retrained = folder / "retrain"
-    for path in left_in(
-        retrained, (*RETRAINED, *_ALIVE, "checkpoint*.pt", "checkpoint*.damaged", "checkpoint.new")
-    ):
-        path.unlink()
-    for inside in (retrained, folder / "inherited", folder / "front"):
-        if inside.is_dir() and not any(inside.iterdir()):
-            inside.rmdir()

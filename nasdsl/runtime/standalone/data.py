@@ -96,6 +96,7 @@ class Data:
     Attributes:
         loader: `memory` or `stream`, what `auto` came to.
         whole: training examples that there are, of which `train` may be a few.
+        done: of the notes what was done to the inputs; nothing in it is of this machine.
     """
 
     train: Split
@@ -106,6 +107,7 @@ class Data:
     notes: tuple[str, ...]
     loader: str = "memory"
     whole: int = 0
+    done: tuple[str, ...] = ()
 
     def digests(self) -> dict[str, str]:
         """What both parts come to, for the identity of a run."""
@@ -152,12 +154,13 @@ def load_data(
             not finite.
     """
     notes: list[str] = []
+    done: list[str] = []
     if name == "digits":
         train, test, flips = *_digits(), False
     elif name == "cifar10":
         train, test, flips = *_cifar10(root), True
     elif name.startswith("imagefolder:"):
-        how = _Folder(declared, workers, loader, interpolation, notes, few)
+        how = _Folder(declared, workers, loader, interpolation, notes, done, few)
         try:
             train, test, flips = *how.load(Path(name.partition(":")[2])), True
         except OSError as error:  # of a file that cannot be read, which is none of the run's
@@ -177,12 +180,13 @@ def load_data(
         raise Mistake(f"--data {name}: there are {len(train)} training and {len(test)} test examples")
     _refuse_labels(name, torch.cat([train.labels, test.labels]), classes)
     _refuse_unfinite(name, train, test)
-    train, test = (_convert(s, declared, notes) for s in (train, test))
+    train, test = (_convert(s, declared, done, notes) for s in (train, test))
     seen = train.examples.sample() if isinstance(train.examples, Pictures) else train.examples
     used = "stream" if streams else "memory"
     if len(seen) < len(train):
         notes.append(f"mean and deviation are those of {len(seen)} of the {len(train):,} training images")
-    return Data(train, test, *_statistics(seen), flips, tuple(dict.fromkeys(notes)), used, whole)
+    said, did = (tuple(dict.fromkeys(each)) for each in (notes, done))
+    return Data(train, test, *_statistics(seen), flips, said, used, whole, did)
 
 
 def _refuse_labels(name: str, labels: Tensor, classes: int) -> None:
@@ -288,6 +292,7 @@ class _Folder:
     loader: str
     interpolation: str
     notes: list[str]
+    done: list[str]
     few: int | None = None
     whole: int = 0
     """Training images that there are, once they were found."""
@@ -337,6 +342,7 @@ class _Folder:
         if streams:
             why = "" if self.loader == "stream" else f" are more than {MEMORY_SHARE:.0%} of the memory and"
             self.notes.append(f"{said}{why} are decoded while they are used; training sees random windows")
+            self.done.append(f"random windows of images, resized to {height} x {width}")
         elif size > memory:
             raise Mistake(
                 f"--data imagefolder:{path}: {said} are more than the memory there is ({memory / 2**30:.1f} "
@@ -371,6 +377,7 @@ class _Folder:
                 pass
         if sizes:
             self.notes.append(f"images of {path} resized to {height} x {width}")
+            self.done.append(f"images resized to {height} x {width}")
         return pixels
 
 
@@ -402,22 +409,27 @@ def _stack(found: Any) -> Split:
     )
 
 
-def _convert(split: Split, declared: tuple[Any, ...], notes: list[str]) -> Split:
+def _convert(split: Split, declared: tuple[Any, ...], *said: list[str]) -> Split:
     """Grey to colour and another resolution are converted, and said; anything else is refused."""
+
+    def say(text: str) -> None:
+        for each in said:
+            each.append(text)
+
     layout, shape = declared[0], tuple(declared[1:])
     examples = split.examples
     if isinstance(examples, Pictures):
         return split
     if layout == "vector" and examples.dim() > 2 and examples[0].numel() == shape[0]:
-        notes.append(f"flattened {tuple(examples.shape[1:])} to a vector of {shape[0]}")
+        say(f"flattened {tuple(examples.shape[1:])} to a vector of {shape[0]}")
         examples = examples.flatten(1)
     if layout == "image" and examples.dim() == 4:
         if examples.shape[2:] != shape[1:]:
             old, new = " x ".join(map(str, examples.shape[2:])), " x ".join(map(str, shape[1:]))
-            notes.append(f"images resized from {old} to {new}")
+            say(f"images resized from {old} to {new}")
             examples = torch.cat([_resize(part, shape[1:]) for part in torch.split(examples, 2048)])
         if examples.shape[1] == 1 and shape[0] > 1:
-            notes.append(f"grey images repeated to {shape[0]} channels")
+            say(f"grey images repeated to {shape[0]} channels")
             examples = examples.expand(-1, shape[0], -1, -1)
     if tuple(examples.shape[1:]) != shape:
         raise Mistake(

@@ -22,14 +22,10 @@ LAUNCHED = (*NEEDED, "TORCHELASTIC_RUN_ID")
 """What of it makes a process one of several."""
 
 
-RESTARTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
-"""How often `torchrun` has started its processes again, and SLURM a job: with the same command line."""
-
-
 def started_again() -> bool:
-    """Whether a command is repeated for the user, by `torchrun` or by SLURM."""
-    counts = (os.environ.get(name, "0") for name in RESTARTS)
-    return any(count.isdecimal() and int(count) > 0 for count in counts)
+    """Whether `torchrun` repeats a command for the user."""
+    count = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return count.isdecimal() and int(count) > 0
 
 
 def processes_here() -> tuple[int, int]:

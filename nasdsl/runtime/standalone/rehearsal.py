@@ -101,7 +101,8 @@ class Rehearsal:
             peak = torch.cuda.max_memory_allocated(device) / 2**30
             total = torch.cuda.get_device_properties(device).total_memory / 2**30
             print(f"dry run: {peak:.2f} of {total:.1f} GiB of the device were used at the peak")
-        _refuse_full(self.wanted, size * (kept + 1))
+        there = sum(path.stat().st_size for path in Checkpoints(self.wanted, kept).found())
+        _refuse_full(self.wanted, max(size, size * (kept + 1) - there))
         self._look_at_wanted(run)
 
     def _look_at_wanted(self, run: Run) -> None:

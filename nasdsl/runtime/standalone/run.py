@@ -17,8 +17,9 @@ from typing import Any, ClassVar
 import numpy
 import torch
 
+from nasdsl.runtime.standalone.anew import begun_by_this_job, forget, job
 from nasdsl.runtime.standalone.arguments import Table
-from nasdsl.runtime.standalone.artefacts import forget, known_of
+from nasdsl.runtime.standalone.artefacts import known_of
 from nasdsl.runtime.standalone.basics import Meter, Mistake
 from nasdsl.runtime.standalone.checkpoint import Checkpoints, whole
 from nasdsl.runtime.standalone.lock import (
@@ -102,8 +103,9 @@ class Run:
     def _begin(self, anew: bool) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         refuse_directory(self.folder)
-        if anew:
-            self.checkpoints.remove()
+        if anew and begun_by_this_job(self.folder):
+            print(f"--restart: {self.folder} was begun by this job, which was started again and goes on")
+        elif anew:
             forget(self.folder, known_of(self.identity))
 
     def _on_signal(self, number: int, frame: object) -> None:
@@ -346,7 +348,7 @@ def options_of(
     passing = ("restart", "keep", "stop_after", "dry_run", "out")
     given = {name: value for name, value in vars(args).items() if name not in passing}
     where = environment(device) | {"processes": team.world}
-    facts = {"arguments": given, "environment": where, "data": dict(data), "cwd": os.getcwd()}
+    facts = {"arguments": given, "environment": where, "data": dict(data), "cwd": os.getcwd(), "job": job()}
     return {"keep": args.keep, "stop_after": args.stop_after, "facts": facts, "team": team}
 
 

@@ -79,7 +79,7 @@ def load_model(path: Path) -> Any:
         raise Mistake(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     try:
-        code = compile(path.read_bytes(), str(path), "exec")
+        code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:  # ValueError: null bytes
         raise Mistake(f"{path} is no Python program: {error}") from None
     exec(code, module.__dict__)  # noqa: S102 - the network that the user trains
@@ -377,7 +377,7 @@ def finish(net: nn.Module, average: nn.Module | None, data: Data, run: Run, args
     result |= {
         "mean": data.mean.flatten().tolist(),
         "std": data.std.flatten().tolist(),
-        "notes": list(data.notes),
+        "notes": list(data.done),
     }
     run.write("result.json", json.dumps(result) + "\n")
     of = "" if average is None else " of the averaged weights"
