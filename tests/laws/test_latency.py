@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from zlib import crc32
 
@@ -21,6 +19,7 @@ from nasdsl.space.decisions import DecisionTable
 from nasdsl.space.latency import LatencyTable, Machine, read_table
 from nasdsl.space.units import Units
 from tests.laws.common import small
+from tests.runtime.forks import ran
 
 MACHINE = Machine("cpu", "a processor", 1, "fp32", 1, "2.0", "channels_last")
 TINY = """space tiny {{
@@ -201,9 +200,8 @@ def test_the_table_that_a_search_names_lies_in_the_directory(tmp_path: Path) -> 
     Path(named.path).rename(elsewhere / "mine/times.json")
     found = {}
     for run, given in {"own": (), "mine": ("--set", "latency_table=mine/times.json")}.items():
-        line = [sys.executable, str(home / "search.py"), "--data", "digits", "--device", "cpu", *given]
-        line += ["--limit-batches", "1", "--out", run]
-        ended = subprocess.run(line, check=False, cwd=elsewhere, capture_output=True, text=True, timeout=250)
+        line = ("--data", "digits", "--device", "cpu", *given, "--limit-batches", "1", "--out", run)
+        ended = ran(elsewhere, str(home / "search.py"), *line)
         assert ended.returncode == 0, ended.stderr
         judged = json.loads((elsewhere / run / "judged.json").read_text("utf-8"))
         found[run] = [j["latency"] for j in judged]

@@ -82,7 +82,7 @@ def check(one: dict[str, Any], made: dict[str, Any], below: str = "") -> None:
 
 
 def test_runs_that_are_killed(tmp_path: Path, root: Path) -> None:
-    jobs = [job(compiled(method, tmp_path / method), 4) for method in ("toponas", "cream")]
+    jobs = [job(compiled(method, tmp_path / method), 2) for method in ("toponas", "cream")]
     folder = Path(jobs[0]["folder"])
     found = done(root, jobs, 250)
     for one, made in zip(found, jobs, strict=True):

@@ -150,7 +150,7 @@ def same(one: State, two: State) -> bool:
     return all(torch.equal(value, two[name]) for name, value in one.items())
 
 
-@pytest.mark.parametrize("name", thinned(METHODS, 2))
+@pytest.mark.parametrize("name", thinned(METHODS, 3))
 def test_two_processes_search_as_one(name: str) -> None:
     steps = STEPS if name in ("toponas", "cbo", "second order") else EPOCH
     state, losses, measured = searched(ALONE, name, steps)
