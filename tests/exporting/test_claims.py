@@ -17,16 +17,6 @@ from nasdsl.runtime.standalone.lock import text_of_lock
 from tests.exporting.test_export import RESULT, write_run
 
 
-@pytest.fixture(scope="module")
-def space() -> Space:
-    return nasdsl.load("residual_mlp", features=8, classes=3)
-
-
-@pytest.fixture(scope="module")
-def arch(space: Space) -> Architecture:
-    return space.sample(1, seed=0)[0]
-
-
 def test_each_file_of_weights_has_its_own_accuracy(space: Space, arch: Architecture, tmp_path: Path) -> None:
     weights = write_run(tmp_path / "run", space.network(arch, seed=0).state_dict())
     assert claims_of(weights, 8).accuracy == (0.925, 360)

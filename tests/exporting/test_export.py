@@ -26,16 +26,6 @@ from nasdsl.runtime.standalone.lock import text_of_lock
 WORDS = ["residual_mlp", "--param", "features=8", "--param", "classes=3"]
 
 
-@pytest.fixture(scope="module")
-def space() -> Space:
-    return nasdsl.load("residual_mlp", features=8, classes=3)
-
-
-@pytest.fixture(scope="module")
-def arch(space: Space) -> Architecture:
-    return space.sample(1, seed=0)[0]
-
-
 def command(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     code = main(["export", *words])
     out, err = capsys.readouterr()

@@ -16,16 +16,6 @@ from nasdsl.exporting.formats import FORMATS
 from nasdsl.exporting.places import refuse_taken, targets_of
 
 
-@pytest.fixture(scope="module")
-def space() -> Space:
-    return nasdsl.load("residual_mlp", features=8, classes=3)
-
-
-@pytest.fixture(scope="module")
-def arch(space: Space) -> Architecture:
-    return space.sample(1, seed=0)[0]
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +28,6 @@ LEFT = (
     "report.html",
 )
 OWN = ("notes.txt", "data/train.bin", "front/own.txt", "weights.safetensors", "retrain/own.txt")
-
-
-@pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGUSR1)]
-    yield
-    for number, handler in before:
-        signal.signal(number, handler)
 
 
 def put(folder: Path, *names: str) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,14 +20,6 @@ from nasdsl.runtime.standalone.run import Run
 from nasdsl.runtime.standalone.team import Team
 from nasdsl.runtime.standalone.training import RETRAIN_RULES, retrain
 from tests.runtime.test_training import CONFIG, MODEL
-
-
-@pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGUSR1)]
-    yield
-    for number, handler in before:
-        signal.signal(number, handler)
 
 
 @pytest.fixture

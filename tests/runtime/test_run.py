@@ -8,7 +8,7 @@ import os
 import random
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +40,6 @@ from nasdsl.runtime.standalone.training import RETRAIN_RULES
 from tests.runtime.toy import ToySupernet
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    """A run takes SIGTERM for itself; the tests' process takes it back."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 # --- the command line --------------------------------------------------------------
